@@ -1,0 +1,1 @@
+"""Raincheck: submit AI inference now, collect the result later."""

@@ -1,0 +1,192 @@
+"""Every error a user can meet, each with its code; the docstring is the default message.
+
+RaincheckError
+├── BadInput            400 invalid_request
+│   └── ModelUnknown    404 model_not_found
+├── KeyMissing          401 api_key_missing
+├── KeyInvalid          401 api_key_invalid
+├── ScopeMissing        403 scope_missing
+├── HostRefused         421 host_not_allowed
+├── NotFound            404 not_found
+├── NotAllowed          405 method_not_allowed
+├── ResultGone          410 result_gone
+├── AlreadyEnded        409 already_ended
+├── NotEnded            409 not_ended
+├── NotRequeueable      409 not_requeueable
+├── IdempotencyConflict 409 idempotency_conflict
+├── TooLarge            413 request_too_large
+├── HeadersTooLarge     431 headers_too_large
+├── QuotaExceeded       429 too_many_pending
+├── UpstreamBusy        429 upstream_busy
+├── UpstreamDown        503 upstream_down
+├── Stopping            503 stopping
+├── StoreUnavailable    503 store_unavailable
+├── StoreTaken          -   store_taken          (only at start)
+├── SchemaTooNew        -   schema_too_new       (only at start)
+├── SettingsInvalid     -   settings_invalid     (only at start)
+└── ModelUnavailable    -   model_unavailable    (the embedded model cannot run here)
+"""
+
+from typing import ClassVar
+
+
+class RaincheckError(Exception):
+    """Something went wrong inside the server; the request id in `x-request-id` finds it in the log."""
+
+    code: ClassVar[str] = "internal_error"
+    http: ClassVar[int] = 500
+    kind: ClassVar[str] = "server_error"
+
+    def __init__(self, message: str | None = None, *, param: str | None = None, retry_after: float | None = None):
+        super().__init__(message or " ".join((type(self).__doc__ or "").split()))
+        self.param = param
+        self.retry_after = retry_after
+        """Seconds after which trying again makes sense, or None."""
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+class BadInput(RaincheckError):
+    """The request is not valid."""
+
+    code, http, kind = "invalid_request", 400, "invalid_request_error"
+
+
+class ModelUnknown(BadInput):
+    """No upstream serves this model; GET /v1/models lists those that are served."""
+
+    code, http, kind = "model_not_found", 404, "not_found_error"
+
+
+class KeyMissing(RaincheckError):
+    """No API key was sent; add the header `Authorization: Bearer rc_…` (make one with `raincheck keys create`)."""
+
+    code, http, kind = "api_key_missing", 401, "authentication_error"
+
+
+class KeyInvalid(RaincheckError):
+    """This API key is unknown or revoked; make a new one with `raincheck keys create`."""
+
+    code, http, kind = "api_key_invalid", 401, "authentication_error"
+
+
+class ScopeMissing(RaincheckError):
+    """This API key may not do that; make one with the scope that is needed."""
+
+    code, http, kind = "scope_missing", 403, "permission_error"
+
+
+class HostRefused(RaincheckError):
+    """The Host header names a host this server does not answer to; add it to `server.allowed_hosts`."""
+
+    code, http, kind = "host_not_allowed", 421, "invalid_request_error"
+
+
+class NotFound(RaincheckError):
+    """Nothing here by that name; check the id and that the API key belongs to the tenant that made it."""
+
+    code, http, kind = "not_found", 404, "not_found_error"
+
+
+class NotAllowed(RaincheckError):
+    """This path does not take that method; /schema lists what it takes."""
+
+    code, http, kind = "method_not_allowed", 405, "invalid_request_error"
+
+
+class ResultGone(RaincheckError):
+    """The result was purged when its retention ended; submit the request again to have a new one."""
+
+    code, http, kind = "result_gone", 410, "invalid_request_error"
+
+
+class AlreadyEnded(RaincheckError):
+    """The request has already ended and an end is final; read it with GET /v1/requests/{id}."""
+
+    code, http, kind = "already_ended", 409, "invalid_request_error"
+
+
+class NotEnded(RaincheckError):
+    """The request has not ended yet; cancel it first, or wait for its end."""
+
+    code, http, kind = "not_ended", 409, "invalid_request_error"
+
+
+class NotRequeueable(RaincheckError):
+    """Only a failed, cancelled or expired request can be requeued."""
+
+    code, http, kind = "not_requeueable", 409, "invalid_request_error"
+
+
+class IdempotencyConflict(RaincheckError):
+    """This Idempotency-Key was already used with a different request; use a new key for a new request."""
+
+    code, http, kind = "idempotency_conflict", 409, "invalid_request_error"
+
+
+class TooLarge(RaincheckError):
+    """The request body is larger than this server or API key accepts."""
+
+    code, http, kind = "request_too_large", 413, "invalid_request_error"
+
+
+class HeadersTooLarge(RaincheckError):
+    """The request's headers are too large; send fewer or shorter ones."""
+
+    code, http, kind = "headers_too_large", 431, "invalid_request_error"
+
+
+class QuotaExceeded(RaincheckError):
+    """This tenant has as many pending requests as it may; wait for some to end, or cancel some."""
+
+    code, http, kind = "too_many_pending", 429, "rate_limit_error"
+
+
+class UpstreamBusy(RaincheckError):
+    """Every place at the upstream is taken; try again, or defer the request so that it waits for you."""
+
+    code, http, kind = "upstream_busy", 429, "rate_limit_error"
+
+
+class UpstreamDown(RaincheckError):
+    """No upstream that serves this model can be reached; try again, or defer the request so that it waits for you."""
+
+    code, http, kind = "upstream_down", 503, "server_error"
+
+
+class Stopping(RaincheckError):
+    """The server is stopping and takes nothing new; try again in a moment."""
+
+    code, http, kind = "stopping", 503, "server_error"
+
+
+class StoreUnavailable(RaincheckError):
+    """The store cannot be written just now; nothing was accepted, try again."""
+
+    code, http, kind = "store_unavailable", 503, "server_error"
+
+
+class StoreTaken(RaincheckError):
+    """Another process owns this store; stop it, or give this one a store of its own with --store."""
+
+    code = "store_taken"
+
+
+class SchemaTooNew(RaincheckError):
+    """The store was written by a newer Raincheck; upgrade this one."""
+
+    code = "schema_too_new"
+
+
+class SettingsInvalid(RaincheckError):
+    """The configuration is not valid; `raincheck check` lists what is wrong."""
+
+    code = "settings_invalid"
+
+
+class ModelUnavailable(RaincheckError):
+    """The embedded model cannot run on this machine."""
+
+    code = "model_unavailable"

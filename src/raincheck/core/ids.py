@@ -1,0 +1,8 @@
+"""Ids: a prefix that tells the kind, and a UUIDv7 so that ids sort by time."""
+
+from uuid_utils import uuid7
+
+
+def new_id(prefix: str) -> str:
+    """A fresh id such as `req_0199a3c2f4b87d3e9a51c0de5f00ba47`; unique without asking anyone."""
+    return f"{prefix}_{uuid7().hex}"

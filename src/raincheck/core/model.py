@@ -1,0 +1,237 @@
+"""The things the house speaks of, as frozen records; times are microseconds since the epoch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+from raincheck.core.outcome import Outcome, RequestError
+from raincheck.core.status import Status
+
+DEFAULT_MAX_ATTEMPTS = 5
+LOCAL_TENANT = "default"
+"""The tenant of everything submitted while no API key exists."""
+
+
+class Priority(IntEnum):
+    """Who goes first in a queue; the names are the values of `service_tier`."""
+
+    PRIORITY = 0
+    DEFAULT = 1
+    FLEX = 2
+    BATCH = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRequest:
+    """A request as it is handed to the store: valid, admitted, with its id."""
+
+    id: str
+    tenant: str
+    queue: str
+    operation: str
+    path: str
+    """Where the upstream takes it, below its base URL: `/chat/completions`."""
+    model: str
+    payload: bytes
+    created_at: int
+    priority: Priority = Priority.DEFAULT
+    weight: float = 1.0
+    """The tenant's share of a queue, for the fair tag."""
+    not_before: int | None = None
+    deadline: int | None = None
+    max_attempts: int = DEFAULT_MAX_ATTEMPTS
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    webhook_url: str | None = None
+    max_pending: int | None = None
+    """The tenant's cap on pending requests, checked in the submitting transaction."""
+    idempotency_key: str | None = None
+    fingerprint: bytes | None = None
+    """A hash of everything that makes this request what it is; with a key or `repeat_until` set."""
+    repeat_until: int | None = None
+    """Until when the same fingerprint from this tenant may be recognised as a client's retry."""
+    is_retry: bool = False
+    """The client says that this is a retry: an equal fingerprint seen before is the same request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try, as the history keeps it."""
+
+    number: int
+    upstream: str | None
+    started_at: int
+    ended_at: int
+    outcome: str
+    """succeeded, retry, released, failed, expired, cancelled or lapsed."""
+    error: RequestError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request as it stands in the record."""
+
+    id: str
+    tenant: str
+    queue: str
+    operation: str
+    path: str
+    model: str
+    status: Status
+    priority: Priority
+    attempt: int
+    max_attempts: int
+    created_at: int
+    started_at: int | None = None
+    ended_at: int | None = None
+    due_at: int | None = None
+    """While pending: when it may be claimed, None for now. While processing: when its lease lapses."""
+    deadline: int | None = None
+    purge_at: int | None = None
+    """When the result (and later the row) is purged; None until the end."""
+    progress: float | None = None
+    """Between 0 and 1."""
+    progress_message: str | None = None
+    error: RequestError | None = None
+    usage: bytes | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    webhook_url: str | None = None
+    purged: bool = False
+    """True when payload and result are gone and only this row is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What became of one submit: the record, and whether it was there already."""
+
+    request: Request
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a completed request has to show."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a pending request stands in its queue, and why it is not yet claimed."""
+
+    ahead: int
+    """How many are claimed before it."""
+    exact: bool
+    """False when `ahead` is an estimate (beyond 1,000)."""
+    eta: int | None
+    """Microseconds until it is likely to end, from the queue's measured pace; None before anything was measured."""
+    paused_until: int | None
+    """Set when the whole queue is closed until then."""
+    pause_reason: str | None = None
+
+
+class Fence(NamedTuple):
+    """Proof of one claim. It stops matching as soon as anyone claims again, cancels or finishes."""
+
+    request_id: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to try one request until `expires_at`, and all that the try needs."""
+
+    fence: Fence
+    tenant: str
+    queue: str
+    operation: str
+    path: str
+    model: str
+    payload: bytes
+    attempt: int
+    max_attempts: int
+    created_at: int
+    claimed_at: int
+    expires_at: int
+    deadline: int | None = None
+    remote_id: str | None = None
+    """The job's id at the upstream, when an earlier attempt got that far: re-attach, do not submit again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A worker's sign of life for one lease, with what it learned since the last."""
+
+    fence: Fence
+    progress: float | None = None
+    progress_message: str | None = None
+    remote_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How one attempt went, written under its fence."""
+
+    fence: Fence
+    outcome: Outcome
+    upstream: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What to list: newest first, `after` and `before` are ids that came out of an earlier page."""
+
+    status: Status | None = None
+    model: str | None = None
+    queue: str | None = None
+    operation: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    created_after: int | None = None
+    created_before: int | None = None
+    after: str | None = None
+    limit: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of what a query matches."""
+
+    requests: list[Request]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Whose requests they are, with its share and its caps."""
+
+    name: str
+    weight: float = 1.0
+    max_pending: int | None = None
+    max_body_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """An API key as it may be shown: never the key itself, only its first characters."""
+
+    id: str
+    tenant: str
+    name: str
+    hint: str
+    scopes: frozenset[str]
+    created_at: int
+    revoked_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """A named line with its own capacity."""
+
+    name: str
+    pending: int
+    processing: int
+    max_concurrency: int | None = None
+    paused_until: int | None = None
+    pause_reason: str | None = None

@@ -1,0 +1,100 @@
+"""What an upstream answered (Reply, Failure) and what that means for the request (Outcome)."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+from raincheck.core.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer from an upstream: the body is what the caller of a direct call would have read."""
+
+    body: bytes
+    status: int = 200
+    content_type: str = "application/json"
+    usage: bytes | None = None
+    """The answer's `usage` member as JSON, when it had one."""
+
+
+class FailureKind(StrEnum):
+    """What a failed call says about trying again."""
+
+    REJECTED = "rejected"
+    """The upstream refused this payload and always will."""
+    TRANSIENT = "transient"
+    """The call broke on the way or the upstream stumbled; another try may do."""
+    BUSY = "busy"
+    """The upstream has no place or no budget just now (429): nothing was done."""
+    UNREACHABLE = "unreachable"
+    """Nothing was sent: no connection could be made."""
+
+
+class UpstreamError(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An upstream's own words about a failure, kept verbatim."""
+
+    name: str
+    status: int | None = None
+    body: msgspec.Raw | str | None = None
+    """The JSON it sent, or its text when that was no JSON."""
+
+
+class RequestError(msgspec.Struct, frozen=True):
+    """Why a request or an attempt did not succeed, in the shape of the OpenAI error envelope's inside."""
+
+    message: str
+    type: str = "server_error"
+    code: str | None = None
+    param: str | None = None
+    upstream: UpstreamError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A call that gave no whole answer."""
+
+    kind: FailureKind
+    error: RequestError
+    retry_after: int | None = None
+    """Microseconds the upstream asked to be left alone for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The request is completed with this reply."""
+
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """This attempt counts; another may start at `due_at` (microseconds)."""
+
+    error: RequestError
+    due_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Given back untried: the attempt is refunded and the request is pending again.
+
+    `due_at` says when it may be claimed again (None: at once); `pause_until` closes the whole queue until then.
+    """
+
+    reason: RequestError | None = None
+    due_at: int | None = None
+    pause_until: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The request ends without a result."""
+
+    status: Literal[Status.FAILED, Status.EXPIRED, Status.CANCELLED]
+    error: RequestError
+
+
+Outcome = Succeeded | Retry | Released | Ended

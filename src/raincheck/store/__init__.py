@@ -1,0 +1,1 @@
+"""The record: what was accepted, who works on it, how it ended."""

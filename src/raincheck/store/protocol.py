@@ -1,0 +1,214 @@
+"""The store in small roles; a room is handed only the roles it uses.
+
+Private to Raincheck: the seam may be reshaped at any release. Every write takes a sequence, so that one transaction
+serves many callers; the contract suite (`tests/store/contract`) has at least one test per sentence below. Any method
+may raise StoreUnavailable, and then nothing of that call has been recorded.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from raincheck.core.errors import RaincheckError
+from raincheck.core.events import Event
+from raincheck.core.model import (
+    ApiKey,
+    Attempt,
+    Beat,
+    Fence,
+    Finish,
+    Lease,
+    NewRequest,
+    Page,
+    Place,
+    Query,
+    Queue,
+    Request,
+    Result,
+    Submitted,
+    Tenant,
+)
+from raincheck.core.status import Status
+
+
+class Requests(Protocol):
+    """What the front desk does with requests. Every question names the tenant: another's id is unknown (G8)."""
+
+    async def submit(self, batch: Sequence[NewRequest]) -> list[Submitted | RaincheckError]:
+        """Record requests; when this returns, they are on disk (G1).
+
+        One answer per request, in order; one that is refused does not touch the others. A repeated idempotency key
+        with an equal fingerprint answers with the request of the first time and records nothing (G9); with another
+        fingerprint it is an IdempotencyConflict. A retry (`is_retry`) whose fingerprint was submitted before its
+        `repeat_until` is answered in the same way. More pending requests than `max_pending` is QuotaExceeded.
+        """
+        ...
+
+    async def get(self, tenant: str, request_id: str) -> Request:
+        """The record of a request. Raises NotFound."""
+        ...
+
+    async def place(self, tenant: str, request_id: str) -> Place | None:
+        """Where a pending request stands; None when it is not pending. Raises NotFound."""
+        ...
+
+    async def attempts(self, tenant: str, request_id: str) -> list[Attempt]:
+        """The tries so far, oldest first, without one that is still running. Raises NotFound."""
+        ...
+
+    async def result(self, tenant: str, request_id: str) -> Result | None:
+        """The result of a completed request, None while it has none. Raises NotFound, ResultGone once purged."""
+        ...
+
+    async def search(self, tenant: str, query: Query) -> Page:
+        """Requests that match every part of the query, newest first. Raises NotFound for an unknown cursor."""
+        ...
+
+    async def cancel(self, tenant: str, request_id: str) -> Request:
+        """End a pending or processing request as cancelled, with its event; when this returns it cannot be claimed.
+
+        The lease of a processing one is void at once: its fence matches nothing any more (G5). Cancelling what is
+        already cancelled changes nothing and answers with the record. Raises NotFound, AlreadyEnded.
+        """
+        ...
+
+    async def requeue(self, tenant: str, request_id: str, *, new_id: str) -> Request:
+        """Submit a copy of a failed, cancelled or expired request under a new id, ready at once, without a deadline.
+
+        Raises NotFound, NotRequeueable, ResultGone when the payload was purged.
+        """
+        ...
+
+    async def delete(self, tenant: str, request_id: str) -> None:
+        """Forget an ended request, its result and history. Raises NotFound, NotEnded."""
+        ...
+
+
+class Leases(Protocol):
+    """What the engine does with requests. Every write carries the fence of its claim (G2)."""
+
+    async def claim(self, free: Mapping[str, int], *, worker: str, lease_for: int) -> list[Lease]:
+        """Lease up to `free[queue]` ready requests per queue for `lease_for` microseconds.
+
+        In a queue: by priority, then fair tag, then arrival. Requests whose wait is over are made ready first, and
+        those whose lease lapsed are pending again (the lost attempt counts); one that has no attempts left is failed
+        and one whose deadline passed is expired, each with its event, instead of being handed out. A paused queue
+        and a queue at its `max_concurrency` give nothing. Each lease has a fence that no earlier claim had.
+        """
+        ...
+
+    async def extend(self, beats: Sequence[Beat], *, lease_for: int) -> set[Fence]:
+        """Push the end of held leases to now + `lease_for` and note progress; returns the fences that still hold.
+
+        A remote id is on disk when this returns. A fence that is not returned has been lost: stop the work.
+        """
+        ...
+
+    async def finish(self, ends: Sequence[Finish]) -> list[Fence]:
+        """Record how attempts went; when this returns, it is on disk. Returns the fences that had been lost.
+
+        Succeeded, Retry, Released and Ended are written with the attempt's history in one transaction; an end also
+        writes its result and its one event (G6). A lost fence writes nothing at all.
+        """
+        ...
+
+    async def next_due(self) -> int | None:
+        """When the next waiting request becomes ready or the next lease lapses; None when there is none."""
+        ...
+
+    async def ready(self) -> set[str]:
+        """The queues that have something to claim now, paused or not."""
+        ...
+
+
+class Registry(Protocol):
+    """Tenants, their keys, and queues."""
+
+    async def put_tenant(self, tenant: Tenant) -> None:
+        """Create the tenant or replace its share and caps."""
+        ...
+
+    async def tenant(self, name: str) -> Tenant:
+        """The tenant; one that was never put has the defaults."""
+        ...
+
+    async def add_key(self, key: ApiKey, digest: bytes) -> None:
+        """Keep a key by the digest of its secret."""
+        ...
+
+    async def find_key(self, digest: bytes) -> ApiKey | None:
+        """The key with this digest, unless there is none or it is revoked."""
+        ...
+
+    async def keys(self) -> list[ApiKey]:
+        """All keys, revoked ones too, oldest first."""
+        ...
+
+    async def revoke_key(self, key_id: str) -> ApiKey:
+        """Make a key useless from now on. Revoking twice changes nothing. Raises NotFound."""
+        ...
+
+    async def queues(self) -> list[Queue]:
+        """Every queue that was ever used, with how many wait and run."""
+        ...
+
+    async def set_queue(self, name: str, *, max_concurrency: int | None) -> None:
+        """Cap how many requests of a queue run at once over all workers; None lifts the cap."""
+        ...
+
+    async def pause_queue(self, name: str, *, until: int | None, reason: str | None = None) -> None:
+        """Let nothing of a queue be claimed before `until`; None opens it."""
+        ...
+
+
+class Upkeep(Protocol):
+    """What the caretaker does, in small bites."""
+
+    async def expire(self, *, limit: int) -> int:
+        """End up to `limit` pending requests whose deadline passed, each with its event; returns how many."""
+        ...
+
+    async def purge(self, *, limit: int) -> int:
+        """Take up to `limit` steps of forgetting that are due; returns how many were taken.
+
+        First a request's payload, result and history go (reading the result raises ResultGone); after as long again
+        its row goes as well (NotFound), and with it the idempotency key and the event.
+        """
+        ...
+
+    async def gauges(self) -> dict[tuple[str, Status], int]:
+        """How many requests stand at pending and at processing, per queue."""
+        ...
+
+    async def events(self, tenant: str, request_id: str) -> list[Event]:
+        """The events a request has written: none before its end, one after."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one commit changed, for those who would otherwise have to poll."""
+
+    ready: frozenset[str]
+    """Queues in which something became claimable."""
+    moved: tuple[tuple[str, Status], ...]
+    """Requests whose status changed, with the new one."""
+
+
+class Changes(Protocol):
+    """Hints after commits. A hint may be lost (listeners look for themselves now and then), never early."""
+
+    def listen(self, listener: Callable[[Change], None]) -> Callable[[], None]:
+        """Call `listener` on the event loop after each commit; returns the function that stops it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The roles, as one store keeps them."""
+
+    requests: Requests
+    leases: Leases
+    registry: Registry
+    upkeep: Upkeep
+    changes: Changes

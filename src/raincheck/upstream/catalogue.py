@@ -1,0 +1,110 @@
+"""Which upstream serves which model, and which of them are up: read by intake (is this model known?) and dispatch."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from raincheck.core.clock import SECOND, Clock
+from raincheck.core.errors import ModelUnknown, UpstreamDown
+from raincheck.upstream.protocol import Upstream
+
+PROBE_EVERY = 15 * SECOND
+PROBE_DOWN_FIRST = SECOND // 2
+"""How soon a down upstream is probed again at first; doubles up to PROBE_EVERY."""
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """One upstream as the catalogue knows it."""
+
+    upstream: Upstream
+    globs: Sequence[str] = ()
+    """Names it serves by configuration, as patterns; with none, whatever it lists."""
+    max_concurrency: int = 32
+    listed: frozenset[str] | None = None
+    """What it listed when last probed; None before it ever answered."""
+    down_since: int | None = None
+    down_reason: str | None = None
+    probe_at: int = 0
+    misses: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.upstream.name
+
+    def serves(self, model: str) -> bool:
+        """True when it serves the model, or may: one that never answered and names no models may serve any."""
+        if self.globs:
+            return any(fnmatchcase(model, glob) for glob in self.globs)
+        return self.listed is None or model in self.listed
+
+    def models(self) -> set[str]:
+        """The models to show: what it listed and serves, and configured names that are no patterns."""
+        named = {glob for glob in self.globs if not any(mark in glob for mark in "*?[")}
+        return named | {model for model in self.listed or () if self.serves(model)}
+
+
+class Catalogue:
+    """All upstreams with their models and their health."""
+
+    def __init__(self, members: Iterable[Member], clock: Clock) -> None:
+        self.members = list(members)
+        self._clock = clock
+
+    def models(self) -> dict[str, list[str]]:
+        """Every known model with the names of the upstreams that serve it."""
+        known: dict[str, list[str]] = {}
+        for member in self.members:
+            for model in sorted(member.models()):
+                known.setdefault(model, []).append(member.name)
+        return known
+
+    def serving(self, model: str) -> list[Member]:
+        """The upstreams that serve a model, up or down, in the order of the configuration."""
+        return [member for member in self.members if member.serves(model)]
+
+    def require(self, model: str) -> None:
+        """Raise ModelUnknown, naming the known ones, when no upstream serves the model."""
+        if self.serving(model):
+            return
+        known = sorted(self.models())
+        listed = ", ".join(known[:20]) + (", …" if len(known) > 20 else "") if known else "none"
+        raise ModelUnknown(f"No upstream serves the model {model!r}. Known models: {listed}.", param="model")
+
+    def down(self, model: str) -> Member | None:
+        """The upstream that has been down longest, when all that serve the model are down."""
+        members = self.serving(model)
+        if not members or any(member.down_since is None for member in members):
+            return None
+        return min(members, key=lambda member: member.down_since or 0)
+
+    def mark_down(self, member: Member, reason: str) -> None:
+        """Note that an upstream could not be reached; it is probed until it answers again."""
+        now = self._clock()
+        if member.down_since is None:
+            member.down_since = now
+            member.misses = 0
+        member.down_reason = reason
+        member.probe_at = now + min(PROBE_DOWN_FIRST << member.misses, PROBE_EVERY)
+        member.misses = min(member.misses + 1, 10)
+
+    def mark_up(self, member: Member) -> None:
+        """Note that an upstream answered."""
+        member.down_since = member.down_reason = None
+        member.misses = 0
+
+    async def refresh(self) -> int:
+        """Probe every upstream whose time has come; returns when the next one is due (microseconds)."""
+        now = self._clock()
+        await asyncio.gather(*(self._probe(member) for member in self.members if member.probe_at <= now))
+        return min((member.probe_at for member in self.members), default=now + PROBE_EVERY)
+
+    async def _probe(self, member: Member) -> None:
+        try:
+            member.listed = await member.upstream.probe()
+        except UpstreamDown as error:
+            self.mark_down(member, error.message)
+        else:
+            self.mark_up(member)
+            member.probe_at = self._clock() + PROBE_EVERY
