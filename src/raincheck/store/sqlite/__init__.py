@@ -1,0 +1,37 @@
+"""The embedded store: one SQLite file, owned by one process."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from raincheck.core.clock import DAY, Clock
+from raincheck.store.protocol import Store
+from raincheck.store.sqlite.changes import SqliteChanges
+from raincheck.store.sqlite.database import Database
+from raincheck.store.sqlite.leases import SqliteLeases
+from raincheck.store.sqlite.registry import SqliteRegistry
+from raincheck.store.sqlite.requests import SqliteRequests
+from raincheck.store.sqlite.upkeep import SqliteUpkeep
+
+
+@asynccontextmanager
+async def open_store(
+    path: str | Path, *, clock: Clock, retention: int = 7 * DAY, own: bool = True
+) -> AsyncGenerator[Store]:
+    """Open the file, creating and migrating it as needed, and close it at the end.
+
+    `retention` is how long (microseconds) a result is kept after the end. With `own` the file is locked against other
+    servers (StoreTaken); without, short work beside a running server is possible, such as making an API key. Raises
+    StoreUnavailable when the file cannot be written, SchemaTooNew when a newer Raincheck has changed it.
+    """
+    database = Database(Path(path), clock, own=own)
+    try:
+        yield Store(
+            requests=SqliteRequests(database, retention=retention),
+            leases=SqliteLeases(database, retention=retention),
+            registry=SqliteRegistry(database),
+            upkeep=SqliteUpkeep(database, retention=retention),
+            changes=SqliteChanges(database),
+        )
+    finally:
+        await database.close()

@@ -1,0 +1,356 @@
+"""What the front desk does with requests, in SQLite."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from raincheck.core.errors import (
+    AlreadyEnded,
+    IdempotencyConflict,
+    NotEnded,
+    NotRequeueable,
+    QuotaExceeded,
+    RaincheckError,
+    ResultGone,
+)
+from raincheck.core.model import Attempt, NewRequest, Page, Place, Priority, Query, Request, Result, Submitted
+from raincheck.core.status import Status
+from raincheck.store.sqlite import ends, places, rows
+from raincheck.store.sqlite.database import Database, Source, Transaction
+
+
+class SqliteRequests:
+    """See `protocol.Requests`."""
+
+    def __init__(self, database: Database, *, retention: int) -> None:
+        self._database = database
+        self._retention = retention
+        self._queues: set[str] = set()
+        """Queues known to have a row, so that not every submit asks again."""
+        database.on_rollback.append(self._queues.clear)
+
+    async def submit(self, batch: Sequence[NewRequest]) -> list[Submitted | RaincheckError]:
+        def write(tx: Transaction) -> list[Submitted | RaincheckError]:
+            return [self._submit_one(tx, new) for new in batch]
+
+        return await self._database.write(write)
+
+    def _submit_one(self, tx: Transaction, new: NewRequest) -> Submitted | RaincheckError:
+        if new.fingerprint is not None and (before := _seen_before(tx, new)) is not None:
+            return before
+        if new.max_pending is not None and (refused := _over_quota(tx, new)) is not None:
+            return refused
+        seq = self._insert(tx, new)
+        if new.fingerprint is not None:
+            _remember(tx, new, seq)
+        return Submitted(_as_submitted(new, due_at=_later(new, tx.now)))
+
+    def _insert(self, tx: Transaction, new: NewRequest) -> int:
+        if new.queue not in self._queues:
+            tx.run("insert or ignore into queue (name) values (?)", (new.queue,))
+            self._queues.add(new.queue)
+        due_at = _later(new, tx.now)
+        [(seq,)] = tx.all(
+            """insert into request (id, tenant, queue, operation, path, model, priority, tag, due_at, deadline,
+                                    max_attempts, webhook_url, created_at)
+               values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) returning seq""",
+            new.id,
+            new.tenant,
+            new.queue,
+            new.operation,
+            new.path,
+            new.model,
+            int(new.priority),
+            _next_tag(tx, new),
+            due_at,
+            new.deadline,
+            new.max_attempts,
+            new.webhook_url,
+            new.created_at,
+        )
+        tx.run(
+            "insert into payload (seq, metadata, body) values (?, ?, ?)",
+            (seq, rows.metadata_text(new.metadata), new.payload),
+        )
+        if due_at is None:
+            tx.ready.add(new.queue)
+        tx.moved.append((new.id, Status.PENDING))
+        return seq
+
+    async def get(self, tenant: str, request_id: str) -> Request:
+        return _get(self._database, tenant, request_id)
+
+    async def place(self, tenant: str, request_id: str) -> Place | None:
+        row = self._database.one(
+            "select queue, priority, tag, seq, tenant, status from request where id = ? and tenant = ?",
+            request_id,
+            tenant,
+        )
+        if row is None:
+            raise rows.unknown(request_id)
+        return places.find(self._database, row) if row[5] == Status.PENDING else None
+
+    async def attempts(self, tenant: str, request_id: str) -> list[Attempt]:
+        row = self._database.one("select seq from request where id = ? and tenant = ?", request_id, tenant)
+        if row is None:
+            raise rows.unknown(request_id)
+        found = self._database.all(
+            """select number, upstream, started_at, ended_at, outcome, error
+                 from attempt where seq = ? order by fence""",
+            row[0],
+        )
+        return [Attempt(*values, error=rows.error(error)) for *values, error in found]
+
+    async def result(self, tenant: str, request_id: str) -> Result | None:
+        row = self._database.one(
+            """select r.purged, t.status, t.content_type, t.body
+                 from request r left join result t on t.seq = r.seq
+                where r.id = ? and r.tenant = ?""",
+            request_id,
+            tenant,
+        )
+        if row is None:
+            raise rows.unknown(request_id)
+        if row[0]:
+            raise ResultGone
+        return None if row[3] is None else Result(row[1], row[2], row[3])
+
+    async def search(self, tenant: str, query: Query) -> Page:
+        below = None
+        if query.after is not None:
+            row = self._database.one("select seq from request where id = ? and tenant = ?", query.after, tenant)
+            if row is None:
+                raise rows.unknown(query.after)
+            below = row[0]
+        values = {
+            "tenant": tenant,
+            "status": query.status,
+            "model": query.model,
+            "queue": query.queue,
+            "operation": query.operation,
+            "metadata": rows.metadata_text(query.metadata) or "{}",
+            "created_after": query.created_after,
+            "created_before": query.created_before,
+            "below": below,
+            "limit": query.limit + 1,
+        }
+        # Two statements, because each has an index that makes it cheap at any size.
+        if query.status is None:
+            found = await self._database.read_apart(
+                """select * from record
+                    where tenant = :tenant and (:below is null or seq < :below)
+                      and (:model is null or model = :model) and (:queue is null or queue = :queue)
+                      and (:operation is null or operation = :operation)
+                      and (:created_after is null or created_at >= :created_after)
+                      and (:created_before is null or created_at < :created_before)
+                      and not exists (select 1 from json_each(:metadata) wanted
+                                       where not exists (select 1 from json_each(coalesce(metadata, '{}')) had
+                                                          where had.key = wanted.key and had.value = wanted.value))
+                    order by seq desc limit :limit""",
+                values,
+            )
+        else:
+            found = await self._database.read_apart(
+                """select * from record
+                    where tenant = :tenant and status = :status and (:below is null or seq < :below)
+                      and (:model is null or model = :model) and (:queue is null or queue = :queue)
+                      and (:operation is null or operation = :operation)
+                      and (:created_after is null or created_at >= :created_after)
+                      and (:created_before is null or created_at < :created_before)
+                      and not exists (select 1 from json_each(:metadata) wanted
+                                       where not exists (select 1 from json_each(coalesce(metadata, '{}')) had
+                                                          where had.key = wanted.key and had.value = wanted.value))
+                    order by seq desc limit :limit""",
+                values,
+            )
+        return Page([rows.request(row) for row in found[: query.limit]], len(found) > query.limit)
+
+    async def cancel(self, tenant: str, request_id: str) -> Request:
+        def write(tx: Transaction) -> None:
+            row = tx.one(
+                """select seq, status, queue, priority, operation, webhook_url, fence, attempt, claimed_at
+                     from request where id = ? and tenant = ?""",
+                request_id,
+                tenant,
+            )
+            if row is None:
+                raise rows.unknown(request_id)
+            seq, status, queue, priority, operation, webhook_url, fence, attempt, claimed_at = row
+            match Status(status):
+                case Status.CANCELLED:
+                    return
+                case Status.PENDING:
+                    ends.count_pending(tx, queue, priority, tenant, -1)
+                case Status.PROCESSING:
+                    # From here on the claim's fence matches nothing: it is checked together with the status.
+                    tx.run(
+                        """insert into attempt (seq, fence, number, started_at, ended_at, outcome)
+                           values (?, ?, ?, ?, ?, 'cancelled')""",
+                        (seq, fence, attempt, claimed_at, tx.now),
+                    )
+                    tx.ready.add(queue)  # A place in a capped queue is free again.
+                case _:
+                    raise AlreadyEnded(f"The request has already ended as {status}; an end is final.")
+            ending = ends.Ending(seq, request_id, tenant, operation, webhook_url)
+            ends.end(tx, ending, Status.CANCELLED, keep_until=tx.now + self._retention)
+
+        await self._database.write(write)
+        return _get(self._database, tenant, request_id)
+
+    async def requeue(self, tenant: str, request_id: str, *, new_id: str) -> Request:
+        def write(tx: Transaction) -> None:
+            row = tx.one(
+                """select r.queue, r.operation, r.path, r.model, r.status, r.priority, r.max_attempts, r.webhook_url,
+                          f.weight, p.metadata, p.body
+                     from request r
+                     left join payload p on p.seq = r.seq
+                     left join flow f on (f.queue, f.priority, f.tenant) = (r.queue, r.priority, r.tenant)
+                    where r.id = ? and r.tenant = ?""",
+                request_id,
+                tenant,
+            )
+            if row is None:
+                raise rows.unknown(request_id)
+            queue, operation, path, model, status, priority, max_attempts, webhook_url, weight, metadata, body = row
+            if status not in {Status.FAILED, Status.CANCELLED, Status.EXPIRED}:
+                raise NotRequeueable(f"The request is {status}; only a failed, cancelled or expired one is requeued.")
+            if body is None:
+                raise ResultGone("The request's payload was purged when its retention ended; submit it again.")
+            new = NewRequest(
+                id=new_id,
+                tenant=tenant,
+                queue=queue,
+                operation=operation,
+                path=path,
+                model=model,
+                payload=body,
+                created_at=tx.now,
+                priority=Priority(priority),
+                weight=weight or 1.0,
+                max_attempts=max_attempts,
+                metadata=msgspec.json.decode(metadata) if metadata else {},
+                webhook_url=webhook_url,
+            )
+            self._insert(tx, new)
+
+        await self._database.write(write)
+        return _get(self._database, tenant, new_id)
+
+    async def delete(self, tenant: str, request_id: str) -> None:
+        def write(tx: Transaction) -> None:
+            row = tx.one("select seq, status from request where id = ? and tenant = ?", request_id, tenant)
+            if row is None:
+                raise rows.unknown(request_id)
+            if not Status(row[1]).final:
+                raise NotEnded
+            forget(tx, row[0])
+
+        await self._database.write(write)
+
+
+def forget_bodies(tx: Transaction, seq: int) -> None:
+    """Let go of everything about a request but its row."""
+    tx.run("delete from payload where seq = ?", (seq,))
+    tx.run("delete from result where seq = ?", (seq,))
+    tx.run("delete from attempt where seq = ?", (seq,))
+
+
+def forget(tx: Transaction, seq: int) -> None:
+    """Let go of a request altogether, its event and idempotency key included."""
+    forget_bodies(tx, seq)
+    tx.run("delete from event where request_seq = ?", (seq,))
+    tx.run("delete from seen where request_seq = ?", (seq,))
+    tx.run("delete from request where seq = ?", (seq,))
+
+
+def _get(source: Source, tenant: str, request_id: str) -> Request:
+    row = source.one("select * from record where id = ? and tenant = ?", request_id, tenant)
+    if row is None:
+        raise rows.unknown(request_id)
+    return rows.request(row)
+
+
+def _as_submitted(new: NewRequest, *, due_at: int | None) -> Request:
+    return Request(
+        id=new.id,
+        tenant=new.tenant,
+        queue=new.queue,
+        operation=new.operation,
+        path=new.path,
+        model=new.model,
+        status=Status.PENDING,
+        priority=new.priority,
+        attempt=0,
+        max_attempts=new.max_attempts,
+        created_at=new.created_at,
+        due_at=due_at,
+        deadline=new.deadline,
+        metadata=new.metadata,
+        webhook_url=new.webhook_url,
+    )
+
+
+def _later(new: NewRequest, now: int) -> int | None:
+    return new.not_before if new.not_before is not None and new.not_before > now else None
+
+
+def _next_tag(tx: Transaction, new: NewRequest) -> float:
+    """Start-time fair queueing: a flow's next tag is one share after its last, and never behind the lane's clock."""
+    [(tag,)] = tx.all(
+        """insert into flow (queue, priority, tenant, last_tag, weight, pending)
+           values (?1, ?2, ?3, coalesce((select virtual_time from lane where queue = ?1 and priority = ?2), 0) + ?4,
+                   ?5, 1)
+           on conflict do update
+              set last_tag = max(last_tag + ?4, excluded.last_tag), weight = ?5, pending = pending + 1
+           returning last_tag""",
+        new.queue,
+        int(new.priority),
+        new.tenant,
+        1 / new.weight,
+        new.weight,
+    )
+    return tag
+
+
+def _over_quota(tx: Transaction, new: NewRequest) -> QuotaExceeded | None:
+    row = tx.one("select coalesce(sum(pending), 0) from flow where tenant = ?", new.tenant)
+    if row is None or new.max_pending is None or row[0] < new.max_pending:
+        return None
+    return QuotaExceeded(
+        f"This tenant has {row[0]} pending requests and may have {new.max_pending}; "
+        "wait for some to end, or cancel some.",
+        retry_after=5,
+    )
+
+
+def _seen_before(tx: Transaction, new: NewRequest) -> Submitted | IdempotencyConflict | None:
+    key = _key(new)
+    row = tx.one(
+        """select s.fingerprint, r.id from seen s join request r on r.seq = s.request_seq
+            where s.tenant = ? and s.key = ? and (s.expires_at is null or s.expires_at > ?)""",
+        new.tenant,
+        key,
+        tx.now,
+    )
+    if row is None:
+        return None
+    if row[0] != new.fingerprint:
+        return IdempotencyConflict()
+    if new.idempotency_key is None and not new.is_retry:
+        return None
+    return Submitted(_get(tx, new.tenant, row[1]), repeated=True)
+
+
+def _remember(tx: Transaction, new: NewRequest, seq: int) -> None:
+    if new.idempotency_key is None and new.repeat_until is None:
+        return
+    expires_at = None if new.idempotency_key is not None else new.repeat_until
+    tx.run(
+        """insert or replace into seen (tenant, key, fingerprint, request_seq, expires_at)
+           values (?, ?, ?, ?, ?)""",
+        (new.tenant, _key(new), new.fingerprint, seq, expires_at),
+    )
+
+
+def _key(new: NewRequest) -> str:
+    return f"key:{new.idempotency_key}" if new.idempotency_key is not None else f"body:{(new.fingerprint or b'').hex()}"

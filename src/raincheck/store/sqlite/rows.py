@@ -1,0 +1,61 @@
+"""Rows to records and back: the one place that knows the order of columns."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from raincheck.core.errors import NotFound
+from raincheck.core.model import Priority, Request
+from raincheck.core.outcome import RequestError
+from raincheck.core.status import Status
+from raincheck.store.sqlite.database import Row
+
+_encode = msgspec.json.encode
+_error = msgspec.json.Decoder(RequestError)
+_metadata = msgspec.json.Decoder(dict[str, str])
+
+
+def request(row: Row) -> Request:
+    """A row of the view `record`."""
+    return Request(
+        id=row[0],
+        tenant=row[1],
+        queue=row[2],
+        operation=row[3],
+        path=row[4],
+        model=row[5],
+        status=Status(row[6]),
+        priority=Priority(row[7]),
+        attempt=row[8],
+        max_attempts=row[9],
+        created_at=row[10],
+        started_at=row[11],
+        ended_at=row[12],
+        due_at=row[13],
+        deadline=row[14],
+        purge_at=row[15],
+        progress=row[16],
+        progress_message=row[17],
+        webhook_url=row[18],
+        purged=bool(row[19]),
+        metadata=_metadata.decode(row[20]) if row[20] else {},
+        error=_error.decode(row[21]) if row[21] else None,
+        usage=row[22].encode() if row[22] else None,
+    )
+
+
+def error(text: str | None) -> RequestError | None:
+    return _error.decode(text) if text else None
+
+
+def error_text(error: RequestError | None) -> str | None:
+    return None if error is None else _encode(error).decode()
+
+
+def metadata_text(metadata: Mapping[str, str]) -> str | None:
+    return _encode(metadata).decode() if metadata else None
+
+
+def unknown(request_id: str) -> NotFound:
+    """The same words for an id that never was, was deleted, or is another tenant's (G8)."""
+    return NotFound(f"No request {request_id!r}; check the id and that the API key belongs to the tenant that made it.")

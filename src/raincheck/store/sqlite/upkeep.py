@@ -1,0 +1,78 @@
+"""What the caretaker does, in SQLite, in small bites."""
+
+from raincheck.core.events import Event
+from raincheck.core.outcome import Ended
+from raincheck.core.retry import expired
+from raincheck.core.status import Status
+from raincheck.store.sqlite import ends
+from raincheck.store.sqlite.database import Database, Transaction
+from raincheck.store.sqlite.requests import forget, forget_bodies
+
+
+class SqliteUpkeep:
+    """See `protocol.Upkeep`."""
+
+    def __init__(self, database: Database, *, retention: int) -> None:
+        self._database = database
+        self._retention = retention
+
+    async def expire(self, *, limit: int) -> int:
+        def write(tx: Transaction) -> int:
+            late = tx.all(
+                """select seq, id, tenant, operation, webhook_url, queue, priority
+                     from request where status = 'pending' and deadline <= ? order by deadline limit ?""",
+                tx.now,
+                limit,
+            )
+            for *ending, queue, priority in late:
+                _, _, tenant, _, _ = ending
+                ends.count_pending(tx, queue, priority, tenant, -1)
+                outcome: Ended = expired(None)
+                ends.end(
+                    tx,
+                    ends.Ending(*ending),
+                    outcome.status,
+                    keep_until=tx.now + self._retention,
+                    error=outcome.error,
+                )
+            return len(late)
+
+        return await self._database.write(write)
+
+    async def purge(self, *, limit: int) -> int:
+        def write(tx: Transaction) -> int:
+            due = tx.all("select seq, purged from request where purge_at <= ? order by purge_at limit ?", tx.now, limit)
+            for seq, purged in due:
+                if purged:
+                    forget(tx, seq)
+                else:
+                    forget_bodies(tx, seq)
+                    tx.run("update request set purged = 1, purge_at = ? where seq = ?", (tx.now + self._retention, seq))
+            stale = tx.all(
+                "delete from seen where (tenant, key) in"
+                " (select tenant, key from seen where expires_at <= ? limit ?) returning 1",
+                tx.now,
+                limit,
+            )
+            return len(due) + len(stale)
+
+        return await self._database.write(write)
+
+    async def gauges(self) -> dict[tuple[str, Status], int]:
+        found = await self._database.read_apart(
+            """select name, 'pending', (select coalesce(sum(pending), 0) from flow where queue = name) from queue
+               union all
+               select name, 'processing',
+                      (select count(*) from request where queue = name and status = 'processing') from queue"""
+        )
+        return {(queue, Status(status)): count for queue, status, count in found}
+
+    async def events(self, tenant: str, request_id: str) -> list[Event]:
+        found = self._database.all(
+            """select e.id, e.tenant, r.id, e.type, e.created_at, e.webhook_url
+                 from event e join request r on r.seq = e.request_seq
+                where r.id = ? and r.tenant = ?""",
+            request_id,
+            tenant,
+        )
+        return [Event(*row) for row in found]
