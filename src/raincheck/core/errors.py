@@ -6,15 +6,18 @@ RaincheckError
 ├── KeyMissing          401 api_key_missing
 ├── KeyInvalid          401 api_key_invalid
 ├── ScopeMissing        403 scope_missing
+├── CrossSite           403 cross_site_refused
 ├── HostRefused         421 host_not_allowed
 ├── NotFound            404 not_found
 ├── NotAllowed          405 method_not_allowed
+├── BodyTooSlow         408 body_too_slow
 ├── ResultGone          410 result_gone
 ├── AlreadyEnded        409 already_ended
 ├── NotEnded            409 not_ended
 ├── NotRequeueable      409 not_requeueable
 ├── IdempotencyConflict 409 idempotency_conflict
 ├── TooLarge            413 request_too_large
+├── NotJson             415 unsupported_media_type
 ├── HeadersTooLarge     431 headers_too_large
 ├── QuotaExceeded       429 too_many_pending
 ├── UpstreamBusy        429 upstream_busy
@@ -78,6 +81,12 @@ class ScopeMissing(RaincheckError):
     code, http, kind = "scope_missing", 403, "permission_error"
 
 
+class CrossSite(RaincheckError):
+    """A web page of another site may not change anything here; add its origin to `server.cors_origins` to allow it."""
+
+    code, http, kind = "cross_site_refused", 403, "permission_error"
+
+
 class HostRefused(RaincheckError):
     """The Host header names a host this server does not answer to; add it to `server.allowed_hosts`."""
 
@@ -94,6 +103,12 @@ class NotAllowed(RaincheckError):
     """This path does not take that method; /schema lists what it takes."""
 
     code, http, kind = "method_not_allowed", 405, "invalid_request_error"
+
+
+class BodyTooSlow(RaincheckError):
+    """The request body took too long to arrive; nothing was accepted, send it again in one go."""
+
+    code, http, kind = "body_too_slow", 408, "invalid_request_error"
 
 
 class ResultGone(RaincheckError):
@@ -130,6 +145,12 @@ class TooLarge(RaincheckError):
     """The request body is larger than this server or API key accepts."""
 
     code, http, kind = "request_too_large", 413, "invalid_request_error"
+
+
+class NotJson(RaincheckError):
+    """The request body must be JSON; send it with the header `Content-Type: application/json`."""
+
+    code, http, kind = "unsupported_media_type", 415, "invalid_request_error"
 
 
 class HeadersTooLarge(RaincheckError):

@@ -38,8 +38,11 @@ class UpstreamError(msgspec.Struct, frozen=True, omit_defaults=True):
 
     name: str
     status: int | None = None
-    body: msgspec.Raw | str | None = None
-    """The JSON it sent, or its text when that was no JSON."""
+    body: msgspec.Raw = msgspec.Raw(b"null")
+    """The JSON it sent, its text as a JSON string when that was no JSON, or null.
+
+    Always a Raw: of a union with one, msgspec could write either but read back only the other.
+    """
 
 
 class RequestError(msgspec.Struct, frozen=True):

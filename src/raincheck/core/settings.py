@@ -1,11 +1,30 @@
-"""Settings: every name with its default and a sentence, and the reading of file, environment and flags."""
+"""Settings: every name with its default and a sentence, and the reading of file, environment and flags.
 
-from dataclasses import dataclass, field
-from typing import Literal
+`raincheck.toml` < environment < flags. The tuples below are the only list of names: the parser, the flags' help, the
+sample file and the reference page all come from them. A setting's variable is `RAINCHECK_` and its name in capitals,
+with `_` for `.` and without a leading `server.`.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal, cast, get_args
+from urllib.parse import urlsplit
 
 from raincheck.core.clock import DAY, SECOND
+from raincheck.core.errors import SettingsInvalid
+from raincheck.core.units import BASE_URL, BASE_URLS, SIZE, STORE_URL, TEXT, WORDS, YES_NO, Unit, lasting, one_of, whole
 
 UpstreamKind = Literal["openai", "python", "local"]
+KINDS: tuple[UpstreamKind, ...] = get_args(UpstreamKind)
+CONFIG_FILE = "raincheck.toml"
+LOCAL_CONCURRENCY = 2
+"""What the embedded model runs at once unless told otherwise; more only makes each answer slower."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,3 +69,310 @@ class Settings:
     """`max_concurrency` per queue."""
     upstreams: tuple[UpstreamSettings, ...] = ()
     """Empty: the embedded local model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One name that can be set."""
+
+    name: str
+    field: str
+    """The field it fills; `upstream.…` for those that shape the upstreams instead."""
+    unit: Unit
+    default: str
+    """As it would be written in the file; empty when there is none."""
+    help: str
+    flag: str | None = None
+
+    @property
+    def variable(self) -> str:
+        return "RAINCHECK_" + self.name.removeprefix("server.").replace(".", "_").upper()
+
+
+COUNT = whole(1, 100_000)
+
+# fmt: off
+SETTINGS = (
+    Setting("max_attempts", "max_attempts", whole(1, 100), "5", "How many tries a request gets before it is failed."),
+    Setting("retention", "retention", lasting(SECOND), '"7d"', "How long a result is kept after its request ended."),
+    Setting("lease", "lease", lasting(SECOND), '"1m"', "How long a worker may be silent before another takes over."),
+    Setting("grace", "grace", lasting(0), '"20s"', "How long running attempts may go on after SIGTERM."),
+    Setting("upstreams", "upstream.urls", BASE_URLS, "",
+            "OpenAI-compatible servers to send work to, instead of any [[upstream]] tables.", "--upstream"),
+    Setting("max_concurrency", "upstream.max_concurrency", COUNT, "32",
+            f"Requests running at once per upstream that does not say; {LOCAL_CONCURRENCY} for kind local.",
+            "--max-concurrency"),
+    Setting("model_path", "upstream.model_path", TEXT, "",
+            "A GGUF file for the local upstream, instead of the embedded model.", "--model-path"),
+    Setting("store.url", "store_url", STORE_URL, '"sqlite:///raincheck.db"',
+            "Where requests are kept; four slashes for an absolute path.", "--store"),
+    Setting("server.host", "host", TEXT, '"127.0.0.1"',
+            "The address to bind to; anything but loopback needs an API key first.", "--host"),
+    Setting("server.port", "port", whole(1, 65_535), "8421", "The port to listen on.", "--port"),
+    Setting("server.allowed_hosts", "allowed_hosts", WORDS, "[]",
+            "Host names answered to beside loopback names and the bound address; `*` for all."),
+    Setting("server.cors_origins", "cors_origins", WORDS, "[]", "Web origins whose pages may call this server."),
+    Setting("server.max_body", "max_body_bytes", SIZE, '"32MiB"', "The largest request body that is accepted."),
+)
+"""Names that stand in the file, in a variable and, those with a flag, on the command line."""
+
+UPSTREAM_SETTINGS = (
+    Setting("name", "name", TEXT, "", "What the upstream is called in logs, errors and metrics; unique."),
+    Setting("kind", "kind", one_of(KINDS), '"openai"',
+            "`openai`: a server that speaks the OpenAI API; `python`: your function; `local`: the embedded model."),
+    Setting("base_url", "base_url", BASE_URL, "", "Kind openai: where it is; without a path, /v1 is added."),
+    Setting("models", "models", WORDS, "[]", "Patterns of the models it serves; empty: whatever it lists itself."),
+    Setting("max_concurrency", "max_concurrency", COUNT, "32", "Requests it is given at once."),
+    Setting("api_key_env", "api_key", TEXT, "", "The variable that holds its API key."),
+    Setting("stream", "stream", YES_NO, "true", "Kind openai: false for a server that cannot stream."),
+    Setting("silence_timeout", "silence_timeout", lasting(SECOND), '"5m"',
+            "How long it may send nothing before the attempt is given up."),
+    Setting("handler", "handler", TEXT, "", "Kind python: your function, as in `package.module:function`."),
+    Setting("model_path", "model_path", TEXT, "", "Kind local: a GGUF file instead of the embedded model."),
+)
+"""Names in an `[[upstream]]` table."""
+# fmt: on
+
+QUEUE_SETTINGS = (Setting("max_concurrency", "max_concurrency", COUNT, "", "Requests of this queue running at once."),)
+"""Names in a `[queue."name"]` table; a queue is named after its model."""
+
+OTHER_VARIABLES = {
+    "RAINCHECK_CONFIG": f"The configuration file; without it, {CONFIG_FILE} in the working directory if it exists.",
+    "RAINCHECK_BASE_URL": "The server that the client and the talking commands use.",
+    "RAINCHECK_API_KEY": "The API key that the client and the talking commands use.",
+    "RAINCHECK_MODEL": "The model that the examples ask.",
+    "RAINCHECK_MODEL_DIR": "Where the embedded model's weights are kept.",
+    "RAINCHECK_OFFLINE": "1 to never download the embedded model's weights.",
+}
+"""Variables with our prefix that are no settings of the server."""
+
+# Kubernetes gives every container such variables for a service that happens to be called raincheck.
+_SERVICE_LINK = re.compile(r"RAINCHECK_(SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP)\w*)")
+_ONLY_FOR = {"base_url": "openai", "stream": "openai", "handler": "python", "model_path": "local"}
+
+
+@dataclass(slots=True)
+class Reading:
+    """What came of reading the configuration: settings that may be used when there are no errors."""
+
+    settings: Settings = field(default_factory=Settings)
+    errors: list[str] = field(default_factory=list[str])
+    warnings: list[str] = field(default_factory=list[str])
+    path: Path | None = None
+    """The file that was read, None when there was none."""
+
+
+def load(
+    config: Path | None = None, *, environ: Mapping[str, str] | None = None, flags: Mapping[str, object] | None = None
+) -> Settings:
+    """The settings in force. `flags` maps names of SETTINGS to values; None means not given. Raises SettingsInvalid."""
+    reading = read(config, environ=environ, flags=flags)
+    if reading.errors:
+        raise SettingsInvalid("The configuration is not valid:\n" + "\n".join(f"  - {line}" for line in reading.errors))
+    return reading.settings
+
+
+def read(
+    config: Path | None = None, *, environ: Mapping[str, str] | None = None, flags: Mapping[str, object] | None = None
+) -> Reading:
+    """Read everything and collect all that is wrong or odd, instead of stopping at the first."""
+    env = os.environ if environ is None else environ
+    reading = Reading()
+    table = _read_file(config, env, reading)
+    queues, upstreams = table.pop("queue", {}), table.pop("upstream", [])
+    in_file = _take(_flatten(table), SETTINGS, "", reading.errors)
+    over = _read_variables(env, upstreams, reading)
+    by_flag = [replace(setting, name=setting.flag or setting.name) for setting in SETTINGS]
+    given = {_flag_of(name): value for name, value in (flags or {}).items() if value is not None}
+    over |= _take(given, by_flag, "", reading.errors)
+    urls = over.get("upstream.urls", in_file.get("upstream.urls"))
+    parsed = _parse_upstreams(upstreams, env, reading) if urls is None else _from_urls(urls)
+    reading.settings = replace(
+        Settings(),
+        **{name: value for name, value in (in_file | over).items() if not name.startswith("upstream.")},
+        queue_limits=_parse_queues(queues, reading.errors),
+        upstreams=_complete(parsed, in_file, over, reading),
+    )
+    return reading
+
+
+def sqlite_path(store_url: str) -> Path:
+    """The file behind a `sqlite:///path` URL."""
+    return Path(store_url.removeprefix("sqlite:///"))
+
+
+def is_loopback(host: str) -> bool:
+    """True when only this machine can reach what is bound there."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def bind_problem(settings: Settings, has_keys: bool) -> str | None:
+    """Why the server must not be bound as configured, and what to do; None when it may."""
+    if has_keys or is_loopback(settings.host):
+        return None
+    return (
+        f"Refusing to listen on {settings.host}: others could reach this server and no API key exists yet. "
+        "Make one with `raincheck keys create NAME`, or bind to 127.0.0.1."
+    )
+
+
+def _read_file(config: Path | None, env: Mapping[str, str], reading: Reading) -> dict[str, object]:
+    named = config or (Path(env["RAINCHECK_CONFIG"]) if env.get("RAINCHECK_CONFIG") else None)
+    path = named or Path(CONFIG_FILE)
+    if named is None and not path.is_file():
+        return {}
+    reading.path = path
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reading.errors.append(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}")
+        return {}
+
+
+def _read_variables(env: Mapping[str, str], upstreams: object, reading: Reading) -> dict[str, object]:
+    """Variables with our prefix, but those that belong to something else."""
+    elsewhere = {*OTHER_VARIABLES, *(str(table.get("api_key_env")) for table in _tables(upstreams))}
+    given = {
+        name: value
+        for name, value in env.items()
+        if name.startswith("RAINCHECK_") and name not in elsewhere and value and not _SERVICE_LINK.fullmatch(name)
+    }
+    if given.get("RAINCHECK_PORT", "").startswith("tcp://"):  # the rest of the service link
+        del given["RAINCHECK_PORT"]
+    by_variable = [replace(setting, name=setting.variable) for setting in SETTINGS]
+    return _take(given, by_variable, "", reading.errors, also=OTHER_VARIABLES)
+
+
+def _take(
+    given: Mapping[str, object],
+    settings: Sequence[Setting],
+    where: str,
+    errors: list[str],
+    *,
+    also: Iterable[str] = (),
+) -> dict[str, object]:
+    """Read values by name into fields; what is unknown or not valid becomes an error. `also`: names to suggest."""
+    known = {setting.name: setting for setting in settings}
+    taken = dict[str, object]()
+    for name, value in given.items():
+        if name not in known:
+            errors.append(f"{where}{name} is not a setting{_nearest(name, [*known, *also])}")
+            continue
+        try:
+            taken[known[name].field] = known[name].unit.read(value)
+        except ValueError as error:
+            errors.append(f"{where}{name} {error}")
+    return taken
+
+
+def _flatten(table: Mapping[str, object]) -> dict[str, object]:
+    """`{"server": {"port": 1}, "lease": 2}` as `{"server.port": 1, "lease": 2}`."""
+    flat = dict[str, object]()
+    for name, value in table.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{inner}": it for inner, it in cast("dict[str, object]", value).items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _tables(given: object) -> list[dict[str, object]]:
+    tables = cast("list[object]", given) if isinstance(given, list) else []
+    return [cast("dict[str, object]", table) for table in tables if isinstance(table, dict)]
+
+
+def _parse_queues(given: object, errors: list[str]) -> dict[str, int]:
+    limits = dict[str, int]()
+    queues = cast("dict[str, object]", given) if isinstance(given, dict) else {"": given}
+    for name, table in queues.items():
+        if not isinstance(table, dict):
+            errors.append(f'queue {name}: must be a table, as in [queue."my-model"] max_concurrency = 4')
+            continue
+        taken = _take(cast("dict[str, object]", table), QUEUE_SETTINGS, f'queue."{name}".', errors)
+        if "max_concurrency" in taken:
+            limits[name] = cast("int", taken["max_concurrency"])
+    return limits
+
+
+def _parse_upstreams(given: object, env: Mapping[str, str], reading: Reading) -> list[dict[str, object]]:
+    tables = _tables(given)
+    if not isinstance(given, list) or len(tables) != len(cast("list[object]", given)):
+        reading.errors.append("upstream must be tables, each headed [[upstream]]")
+    upstreams = list[dict[str, object]]()
+    for number, table in enumerate(tables, 1):
+        where = f"upstream {table.get('name', number)}: "
+        found = len(reading.errors)
+        if table.pop("api_key", None) is not None:
+            reading.errors.append(f"{where}api_key must not be in the file; name a variable with api_key_env instead")
+        taken = _take(table, UPSTREAM_SETTINGS, where, reading.errors)
+        if (variable := cast("str | None", taken.get("api_key"))) is not None:
+            taken["api_key"] = env.get(variable)
+            if not taken["api_key"]:
+                reading.errors.append(f"{where}api_key_env names {variable}, which is not set")
+        if len(reading.errors) == found:
+            _check_upstream(table, taken, where, reading)
+        if len(reading.errors) == found:
+            upstreams.append(taken)
+    return upstreams
+
+
+def _check_upstream(table: Mapping[str, object], taken: Mapping[str, object], where: str, reading: Reading) -> None:
+    kind = taken.get("kind", "openai")
+    needed = {"openai": ("base_url",), "python": ("handler", "models"), "local": ()}[cast("UpstreamKind", kind)]
+    reading.errors += [f"{where}{name} is missing" for name in ("name", *needed) if not taken.get(name)]
+    for name, only in _ONLY_FOR.items():
+        if name in table and kind != only:
+            reading.warnings.append(f"{where}{name} has no effect with kind {kind}")
+
+
+def _from_urls(urls: object) -> list[dict[str, object]]:
+    """Upstreams named by host and port; a second one at the same place gets a number."""
+    upstreams = dict[str, dict[str, object]]()
+    for url in dict.fromkeys(cast("tuple[str, ...]", urls)):
+        place = urlsplit(url).netloc
+        taken = sum(name == place or name.startswith(f"{place}#") for name in upstreams)
+        name = f"{place}#{taken + 1}" if taken else place
+        upstreams[name] = {"name": name, "base_url": url}
+    return list(upstreams.values())
+
+
+def _complete(
+    parsed: list[dict[str, object]], in_file: Mapping[str, object], over: Mapping[str, object], reading: Reading
+) -> tuple[UpstreamSettings, ...]:
+    """Fill in what holds for all upstreams: the file's top level is a default, variables and flags win over all.
+
+    Without any upstream, and for a model path that none of them takes, one is local.
+    """
+    has_path = "upstream.model_path" in in_file or "upstream.model_path" in over
+    if not parsed or (has_path and not any(taken.get("kind") == "local" for taken in parsed)):
+        parsed = [*parsed, {"name": "local", "kind": "local"}]
+    upstreams = list[UpstreamSettings]()
+    for taken in parsed:
+        local = taken.get("kind") == "local"
+        general = ("max_concurrency", "model_path") if local else ("max_concurrency",)
+        values: dict[str, object] = {"max_concurrency": LOCAL_CONCURRENCY} if local else {}
+        values |= {name: in_file[f"upstream.{name}"] for name in general if f"upstream.{name}" in in_file} | taken
+        values |= {name: over[f"upstream.{name}"] for name in general if f"upstream.{name}" in over}
+        upstreams.append(replace(UpstreamSettings(name=""), **values))
+    names = [upstream.name for upstream in upstreams]
+    reading.errors += [f"upstream {name}: the name is used twice" for name in {*names} if names.count(name) > 1]
+    for upstream in upstreams:
+        if upstream.model_path and not Path(upstream.model_path).is_file():
+            reading.errors.append(f"upstream {upstream.name}: model_path {upstream.model_path} is not a file")
+    return tuple(upstreams)
+
+
+def _flag_of(name: str) -> str:
+    return next((setting.flag for setting in SETTINGS if setting.name == name and setting.flag), name)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean …?` when something known looks like it, also when it only stands in the wrong table."""
+    names = list(known)
+    tail = name.rpartition(".")[2]
+    same = [it for it in names if it.rpartition(".")[2] == tail]
+    close = same or difflib.get_close_matches(name, names, n=1) or difflib.get_close_matches(tail, names, n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -104,7 +104,7 @@ class Leases(Protocol):
         """
         ...
 
-    async def finish(self, ends: Sequence[Finish]) -> list[Fence]:
+    async def finish(self, finishes: Sequence[Finish]) -> list[Fence]:
         """Record how attempts went; when this returns, it is on disk. Returns the fences that had been lost.
 
         Succeeded, Retry, Released and Ended are written with the attempt's history in one transaction; an end also
@@ -113,7 +113,7 @@ class Leases(Protocol):
         ...
 
     async def next_due(self) -> int | None:
-        """When the next waiting request becomes ready or the next lease lapses; None when there is none."""
+        """When the next waiting request becomes ready, lease lapses or pause ends; None when there is none."""
         ...
 
     async def ready(self) -> set[str]:

@@ -87,7 +87,7 @@ class Database:
 
     def __init__(self, path: Path, clock: Clock, *, own: bool) -> None:
         self.path = path
-        self._clock = clock
+        self.now = clock
         self._lock = _take_ownership(path) if own else None
         try:
             self._writer = _connect(path)
@@ -139,7 +139,7 @@ class Database:
 
     async def _transact(self, jobs: Sequence[_Job]) -> list[Any]:
         await self._begin(durable=any(job.durable for job in jobs))
-        transaction = Transaction(self._writer, self._clock())
+        transaction = Transaction(self._writer, self.now())
         try:
             results = [_attempt(job.write, transaction) for job in jobs]
             await self._commit(durable=any(job.durable for job in jobs))

@@ -63,3 +63,9 @@ def count_pending(tx: Transaction, queue: str, priority: int, tenant: str, chang
         "update flow set pending = pending + ? where queue = ? and priority = ? and tenant = ?",
         (change, queue, priority, tenant),
     )
+
+
+def free_place(tx: Transaction, queue: str) -> None:
+    """Say that a request stopped running: in a capped queue another may start, whoever else has places already."""
+    if tx.one("select 1 from queue where name = ? and max_concurrency is not null", queue) is not None:
+        tx.ready.add(queue)

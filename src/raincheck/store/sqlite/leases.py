@@ -109,9 +109,9 @@ class SqliteLeases:
 
         return await self._database.write(write, durable=any(beat.remote_id is not None for beat in beats))
 
-    async def finish(self, ends: Sequence[Finish]) -> list[Fence]:
+    async def finish(self, finishes: Sequence[Finish]) -> list[Fence]:
         def write(tx: Transaction) -> list[Fence]:
-            return [end.fence for end in ends if not self._finish_one(tx, end)]
+            return [finish.fence for finish in finishes if not self._finish_one(tx, finish)]
 
         return await self._database.write(write)
 
@@ -152,7 +152,7 @@ class SqliteLeases:
                     )
             case _:
                 assert_never(finish.outcome)
-        tx.ready.add(queue)  # A place in a capped queue is free again.
+        ends.free_place(tx, queue)
         return True
 
     def _wake(self, tx: Transaction) -> None:
@@ -188,7 +188,13 @@ class SqliteLeases:
         ends.end(tx, ending, outcome.status, keep_until=tx.now + self._retention, error=outcome.error)
 
     async def next_due(self) -> int | None:
-        row = self._database.one("select min(due_at) from request where due_at is not null")
+        row = self._database.one(
+            """select min(moment) from (
+                   select min(due_at) as moment from request where due_at is not null
+                   union all
+                   select min(paused_until) from queue where paused_until > ?)""",
+            self._database.now(),
+        )
         return row[0] if row else None
 
     async def ready(self) -> set[str]:

@@ -188,7 +188,7 @@ class SqliteRequests:
                            values (?, ?, ?, ?, ?, 'cancelled')""",
                         (seq, fence, attempt, claimed_at, tx.now),
                     )
-                    tx.ready.add(queue)  # A place in a capped queue is free again.
+                    ends.free_place(tx, queue)
                 case _:
                     raise AlreadyEnded(f"The request has already ended as {status}; an end is final.")
             ending = ends.Ending(seq, request_id, tenant, operation, webhook_url)

@@ -37,7 +37,10 @@ class SqliteUpkeep:
                 )
             return len(late)
 
-        return await self._database.write(write)
+        late = self._database.one(
+            "select 1 from request where status = 'pending' and deadline <= ?", self._database.now()
+        )
+        return await self._database.write(write) if late else 0
 
     async def purge(self, *, limit: int) -> int:
         def write(tx: Transaction) -> int:
@@ -56,7 +59,11 @@ class SqliteUpkeep:
             )
             return len(due) + len(stale)
 
-        return await self._database.write(write)
+        due = self._database.one(
+            "select 1 from request where purge_at <= ?1 union all select 1 from seen where expires_at <= ?1",
+            self._database.now(),
+        )
+        return await self._database.write(write) if due else 0
 
     async def gauges(self) -> dict[tuple[str, Status], int]:
         found = await self._database.read_apart(

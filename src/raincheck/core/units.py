@@ -1,0 +1,156 @@
+"""Units: what a setting's value may be, and how to read it as people write it (`15s`, `7d`, `32MiB`)."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+from urllib.parse import urlsplit
+
+from raincheck.core.clock import DAY, HOUR, MINUTE, SECOND, micros
+
+_DURATIONS = {"us": 1, "ms": 1_000, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
+_SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a value may be: words for people, and how to read it from TOML or from a variable's text."""
+
+    words: str
+    read: Callable[[object], object]
+    """Raises ValueError with the end of the sentence "this setting …"."""
+
+
+def parse_duration(given: object) -> int:
+    """Microseconds from a number of seconds or from text such as `15s`, `500ms`, `7d`. Raises ValueError."""
+    if isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given < 1e11:
+        return micros(given)
+    if isinstance(given, str) and (match := _QUANTITY.fullmatch(given.strip().lower())):
+        unit = _DURATIONS.get(match[2] or "s")
+        if unit is not None:
+            return round(float(match[1]) * unit)
+    raise ValueError("must be a number of seconds, or a number with ms, s, m, h or d, as in 15s")
+
+
+def parse_size(given: object) -> int:
+    """Bytes from a number or from text such as `32MiB`. Raises ValueError."""
+    if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
+        return given
+    if isinstance(given, str) and (match := _QUANTITY.fullmatch(given.strip().lower())):
+        unit = _SIZES.get(match[2])
+        if unit is not None:
+            return round(float(match[1]) * unit)
+    raise ValueError("must be a number of bytes, or a number with KiB, MiB, GiB, kB, MB or GB, as in 32MiB")
+
+
+def show_duration(us: int) -> str:
+    """A length of time for people, in at most two units: `4.2s`, `3m 20s`, `2h`, `6d 23h`."""
+    if us < MINUTE - SECOND // 20:
+        return f"{us / SECOND:.1f}".removesuffix(".0") + "s"
+    whole = round(us / SECOND) * SECOND
+    parts = list[str]()
+    for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "m"), (SECOND, "s")):
+        count, whole = divmod(whole, unit)
+        if count:
+            parts.append(f"{count}{name}")
+        elif parts:
+            break
+    return " ".join(parts[:2])
+
+
+def read_text(given: object) -> str:
+    if isinstance(given, str) and given.strip():
+        return given.strip()
+    raise ValueError("must be text")
+
+
+def read_words(given: object) -> tuple[str, ...]:
+    parts = given.split(",") if isinstance(given, str) else given
+    if isinstance(parts, list | tuple):
+        entries = cast("Sequence[object]", parts)
+        words = tuple(entry.strip() for entry in entries if isinstance(entry, str))
+        if all(words) and len(words) == len(entries):
+            return words
+    raise ValueError('must be a list of texts, as in ["a", "b"], or in a variable a,b')
+
+
+def read_yes_no(given: object) -> bool:
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if isinstance(given, bool):
+        return given
+    if isinstance(given, str) and given.lower() in known:
+        return known[given.lower()]
+    raise ValueError("must be true or false")
+
+
+def read_base_url(given: object) -> str:
+    """Where an upstream's API begins; a URL without a path is completed with `/v1`."""
+    text = read_text(given).rstrip("/")
+    wrong = "must be an http:// or https:// URL, as in http://10.0.0.5:8000/v1"
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(wrong) from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(wrong)
+    if parts.username or parts.password:
+        raise ValueError("must not hold a user or password; put the key in a variable and name it with api_key_env")
+    return text if parts.path else f"{text}/v1"
+
+
+def read_base_urls(given: object) -> tuple[str, ...]:
+    return tuple(read_base_url(url) for url in read_words(given))
+
+
+def read_store_url(given: object) -> str:
+    """A store's URL; a bare path is a SQLite file."""
+    text = read_text(given)
+    if "://" not in text:
+        return f"sqlite:///{text}"
+    if text.startswith("sqlite:///") and text != "sqlite:///":
+        return text
+    raise ValueError("must be sqlite:///path (three slashes and a relative path, four for an absolute one)")
+
+
+def whole(low: int, high: int) -> Unit:
+    words = f"a whole number from {low} to {high}"
+
+    def read(given: object) -> int:
+        number = int(given) if isinstance(given, str) and given.strip().isdecimal() else given
+        if isinstance(number, int) and not isinstance(number, bool) and low <= number <= high:
+            return number
+        raise ValueError(f"must be {words}")
+
+    return Unit(words, read)
+
+
+def lasting(low: int) -> Unit:
+    def read(given: object) -> int:
+        length = parse_duration(given)
+        if length < low:
+            raise ValueError(f"must be at least {show_duration(low)}")
+        return length
+
+    return Unit("a duration", read)
+
+
+def one_of(names: Sequence[str]) -> Unit:
+    words = " or ".join(f"`{name}`" for name in names)
+
+    def read(given: object) -> str:
+        if isinstance(given, str) and given in names:
+            return given
+        raise ValueError(f"must be {words}")
+
+    return Unit(words, read)
+
+
+TEXT = Unit("text", read_text)
+WORDS = Unit("a list of texts", read_words)
+YES_NO = Unit("true or false", read_yes_no)
+BASE_URL = Unit("an http(s) URL", read_base_url)
+BASE_URLS = Unit("a list of http(s) URLs", read_base_urls)
+STORE_URL = Unit("sqlite:///path", read_store_url)
+SIZE = Unit("a size", parse_size)

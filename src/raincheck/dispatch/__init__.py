@@ -1,0 +1,1 @@
+"""The engine: free places to claims, claims to attempts, attempts to outcomes."""

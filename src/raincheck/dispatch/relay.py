@@ -1,0 +1,48 @@
+"""Passing a call through while the client waits: the same places, the same upstreams, nothing recorded."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from raincheck.core.errors import UpstreamBusy, UpstreamDown
+from raincheck.dispatch.capacity import Capacity
+from raincheck.upstream.catalogue import Catalogue
+from raincheck.upstream.protocol import Relayed
+
+WAIT_FOR_PLACE = 30.0
+"""Seconds a caller waits for a place before it is told that all are taken."""
+
+
+class Relay:
+    """Sends a call to an upstream that serves its model and is up, ahead of deferred work."""
+
+    def __init__(self, catalogue: Catalogue, capacity: Capacity) -> None:
+        self._catalogue = catalogue
+        self._capacity = capacity
+
+    @asynccontextmanager
+    async def call(self, *, model: str, path: str, payload: bytes) -> AsyncGenerator[Relayed]:
+        """The upstream's answer as it comes; leaving early aborts the call.
+
+        Raises ModelUnknown, UpstreamDown when no upstream could be reached, UpstreamBusy when no place became free.
+        """
+        self._catalogue.require(model)
+        for _ in self._catalogue.serving(model):
+            if (down := self._catalogue.down(model)) is not None:
+                raise UpstreamDown(
+                    f"No upstream that serves {model!r} can be reached ({down.name}: {down.down_reason}). "
+                    "Try again, or defer the request so that it waits for you.",
+                    retry_after=5,
+                )
+            try:
+                permit = await self._capacity.wait(model, WAIT_FOR_PLACE)
+            except TimeoutError:
+                raise UpstreamBusy(retry_after=10) from None
+            try:
+                async with permit.member.upstream.relay(path, payload) as relayed:
+                    yield relayed
+                    return
+            except UpstreamDown as error:
+                self._catalogue.mark_down(permit.member, error.message)
+            finally:
+                self._capacity.give_back(permit)
+        raise UpstreamDown(retry_after=5)

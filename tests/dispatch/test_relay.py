@@ -1,0 +1,49 @@
+"""Calls passed through while the client waits."""
+
+from pathlib import Path
+
+import pytest
+
+from raincheck.core.errors import ModelUnknown, UpstreamDown
+from raincheck.dispatch.relay import Relay
+from tests.dispatch.engine import Scripted, an_engine
+
+
+async def test_the_answer_comes_through(tmp_path: Path) -> None:
+    async with an_engine(tmp_path, [Scripted()]) as engine:
+        relay = Relay(engine.catalogue, engine.capacity)
+        async with relay.call(model="small", path="/chat/completions", payload=b"hello") as relayed:
+            assert engine.capacity.in_use() == {"up": 1}
+            assert b"".join([piece async for piece in relayed.body]) == b"hello"
+        assert engine.capacity.in_use() == {"up": 0}
+
+
+async def test_an_unknown_model_is_named_with_the_known_ones(tmp_path: Path) -> None:
+    async with an_engine(tmp_path, [Scripted()]) as engine:
+        with pytest.raises(ModelUnknown, match=r"'big'.*other, small"):
+            async with Relay(engine.catalogue, engine.capacity).call(model="big", path="/x", payload=b""):
+                pass
+
+
+async def test_another_upstream_takes_over(tmp_path: Path) -> None:
+    dead, alive = Scripted("dead"), Scripted("alive")
+    async with an_engine(tmp_path, [dead, alive]) as engine:
+        dead.reachable = False
+        async with Relay(engine.catalogue, engine.capacity).call(model="small", path="/x", payload=b"hi") as relayed:
+            assert relayed.status == 200
+        assert [member.down_since is None for member in engine.catalogue.members] == [False, True]
+
+
+async def test_all_down_is_said_with_the_reason(tmp_path: Path) -> None:
+    upstream = Scripted()
+    async with an_engine(tmp_path, [upstream]) as engine:
+        upstream.reachable = False
+        relay = Relay(engine.catalogue, engine.capacity)
+        with pytest.raises(UpstreamDown):
+            async with relay.call(model="small", path="/x", payload=b"hi"):
+                pass
+        with pytest.raises(UpstreamDown, match="it does not answer") as caught:
+            async with relay.call(model="small", path="/x", payload=b"hi"):
+                pass
+        assert caught.value.retry_after is not None
+        assert engine.capacity.in_use() == {"up": 0}
