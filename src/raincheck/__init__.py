@@ -1,1 +1,55 @@
 """Raincheck: submit AI inference now, collect the result later."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.metadata import version
+
+    from raincheck.client import (
+        AsyncRaincheck,
+        AsyncTicket,
+        Event,
+        NoRequestId,
+        Raincheck,
+        RaincheckClientError,
+        Request,
+        RequestCancelled,
+        RequestEnded,
+        RequestExpired,
+        RequestFailed,
+        StillRunning,
+        Ticket,
+        WaitStopped,
+        WaitTimeout,
+    )
+
+    __version__ = version("raincheck")
+
+__all__ = [
+    "AsyncRaincheck",
+    "AsyncTicket",
+    "Event",
+    "NoRequestId",
+    "Raincheck",
+    "RaincheckClientError",
+    "Request",
+    "RequestCancelled",
+    "RequestEnded",
+    "RequestExpired",
+    "RequestFailed",
+    "StillRunning",
+    "Ticket",
+    "WaitStopped",
+    "WaitTimeout",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The client is imported when it is first asked for, so that a server process never loads openai."""
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("raincheck")
+    if name in __all__:
+        return getattr(importlib.import_module("raincheck.client"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,11 +8,12 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import uvicorn
 
-from raincheck import __version__, telemetry
+from raincheck import telemetry
 from raincheck.core.clock import SECOND, now
 from raincheck.core.errors import SettingsInvalid
 from raincheck.core.settings import LOCAL_CONCURRENCY, Settings, UpstreamSettings, bind_problem, is_loopback
@@ -36,7 +37,7 @@ HTTP_GRACE = 3.0
 """Seconds open connections (long-polls, streams) get to end after the work has stopped."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class App:
     """Everything that runs in one process."""
 
@@ -45,7 +46,7 @@ class App:
     catalogue: Catalogue
     dispatcher: Dispatcher
     edge: Edge
-    stopping: bool = False
+    stopping: asyncio.Event
 
 
 @asynccontextmanager
@@ -77,23 +78,35 @@ async def running(settings: Settings, *, on_pull: Callable[[int, int], None] | N
             clock=now,
         )
         capacity.on_free = dispatcher.wake
-        app = App(settings, store, catalogue, dispatcher, _edge(settings, store, catalogue, live, capacity, metrics))
-        app.edge.stopping = lambda: app.stopping
+        stopping = asyncio.Event()
+        edge = Edge(
+            store=store,
+            catalogue=catalogue,
+            live=live,
+            relay=Relay(catalogue, capacity),
+            gate=Gate(store.registry, now, loopback=is_loopback(settings.host)),
+            settings=settings,
+            clock=now,
+            version=version("raincheck"),
+            stopping=stopping.is_set,
+            metrics=metrics.page,
+            crashed=telemetry.crashed,
+        )
         stack.callback(store.changes.listen(partial(_spread, dispatcher, live)))
-        async with asyncio.TaskGroup() as loops:
-            tasks = [
-                loops.create_task(dispatcher.run()),
-                loops.create_task(Caretaker(store.upkeep).run()),
-                loops.create_task(_probe(catalogue, capacity)),
-                loops.create_task(_measure(store, metrics)),
-            ]
-            try:
-                yield app
-            finally:
-                app.stopping = True
-                await dispatcher.close(settings.grace / SECOND)
-                for task in tasks:
-                    task.cancel()
+        tasks = [dispatcher.run(), Caretaker(store.upkeep).run(), _probe(catalogue, capacity), _measure(store, metrics)]
+        try:
+            async with asyncio.TaskGroup() as loops:
+                started = [loops.create_task(task) for task in tasks]
+                try:
+                    yield App(settings, store, catalogue, dispatcher, edge, stopping)
+                finally:
+                    stopping.set()
+                    await dispatcher.close(settings.grace / SECOND)
+                    for task in started:
+                        task.cancel()
+        except BaseExceptionGroup as group:
+            # One thing went wrong, and that is what the caller is to hear of; the group is only how it travelled.
+            raise group.exceptions[0] from group.exceptions[0].__cause__
 
 
 def serve(
@@ -124,7 +137,7 @@ async def _serve(
         on_ready(app)
         await asyncio.wait({serving, asyncio.create_task(asked_to_stop.wait())}, return_when="FIRST_COMPLETED")
         # Reads go on while running attempts finish; only then the listener closes and long-polls are let go.
-        app.stopping = True
+        app.stopping.set()
         telemetry.log.info("server.stopping", running=len(app.dispatcher.running))
         await app.dispatcher.close(settings.grace / SECOND)
         server.should_exit = True
@@ -180,23 +193,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:  # There is no uvloop for Windows.
         return None
     return uvloop.new_event_loop
-
-
-def _edge(
-    settings: Settings, store: Store, catalogue: Catalogue, live: Live, capacity: Capacity, metrics: telemetry.Metrics
-) -> Edge:
-    return Edge(
-        store=store,
-        catalogue=catalogue,
-        live=live,
-        relay=Relay(catalogue, capacity),
-        gate=Gate(store.registry, now, loopback=is_loopback(settings.host)),
-        settings=settings,
-        clock=now,
-        stopping=lambda: False,
-        version=__version__,
-        metrics=metrics.page,
-    )
 
 
 def _upstreams(settings: Settings) -> tuple[UpstreamSettings, ...]:

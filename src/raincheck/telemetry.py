@@ -40,6 +40,11 @@ def configure_logs(level: str) -> None:
     )
 
 
+def crashed(error: Exception, request_id: str) -> None:
+    """Log what nobody expected, under the x-request-id its caller was shown."""
+    log.error("http.crashed", x_request_id=request_id, exc_info=error)
+
+
 class Metrics:
     """The numbers `/metrics` shows."""
 

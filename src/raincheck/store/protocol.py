@@ -190,7 +190,7 @@ class Change:
     """What one commit changed, for those who would otherwise have to poll."""
 
     ready: frozenset[str]
-    """Queues in which something became claimable."""
+    """Queues in which something became claimable, or got a time at which it will be."""
     moved: tuple[tuple[str, Status], ...]
     """Requests whose status changed, with the new one."""
 

@@ -21,14 +21,18 @@ async def open_store(
     """Open the file, creating and migrating it as needed, and close it at the end.
 
     `retention` is how long (microseconds) a result is kept after the end. With `own` the file is locked against other
-    servers (StoreTaken); without, short work beside a running server is possible, such as making an API key. Raises
+    servers (StoreTaken), and what an earlier owner left running is up for claims at once: it can only be dead. Without,
+    short work beside a running server is possible, such as making an API key. Raises
     StoreUnavailable when the file cannot be written, SchemaTooNew when a newer Raincheck has changed it.
     """
     database = Database(Path(path), clock, own=own)
+    leases = SqliteLeases(database, retention=retention)
     try:
+        if own:
+            await leases.take_back()
         yield Store(
             requests=SqliteRequests(database, retention=retention),
-            leases=SqliteLeases(database, retention=retention),
+            leases=leases,
             registry=SqliteRegistry(database),
             upkeep=SqliteUpkeep(database, retention=retention),
             changes=SqliteChanges(database),

@@ -187,6 +187,14 @@ class SqliteLeases:
     def _end(self, tx: Transaction, ending: ends.Ending, outcome: Ended) -> None:
         ends.end(tx, ending, outcome.status, keep_until=tx.now + self._retention, error=outcome.error)
 
+    async def take_back(self) -> None:
+        """Let every lease lapse now. For the file's new owner: whoever held one died with the old owner's lock."""
+
+        def write(tx: Transaction) -> None:
+            tx.run("update request set due_at = ? where status = 'processing'", (tx.now,))
+
+        await self._database.write(write)
+
     async def next_due(self) -> int | None:
         row = self._database.one(
             """select min(moment) from (
@@ -234,6 +242,7 @@ def _back_to_pending(tx: Transaction, row: Row, *, due_at: int | None, refund: i
     )
     ends.count_pending(tx, queue, priority, tenant, 1)
     tx.moved.append((id_, Status.PENDING))
+    tx.ready.add(queue)
 
 
 def _history(outcome: Outcome) -> tuple[str, str | None]:

@@ -72,8 +72,7 @@ class SqliteRequests:
             "insert into payload (seq, metadata, body) values (?, ?, ?)",
             (seq, rows.metadata_text(new.metadata), new.payload),
         )
-        if due_at is None:
-            tx.ready.add(new.queue)
+        tx.ready.add(new.queue)
         tx.moved.append((new.id, Status.PENDING))
         return seq
 

@@ -1,0 +1,398 @@
+"""Takes the code, writes the pages of docs/reference that are printed from it.
+
+python docs/print.py           # write them
+python docs/print.py --check   # write nothing; exit 1 and name the stale ones
+
+What a page says of a log event or of a reason stands in a table below; something new in the code that no table has a
+sentence for is an error, so that nothing is left out of the reference.
+"""
+
+import ast
+import inspect
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parent
+SOURCE = DOCS.parent / "src" / "raincheck"
+PRINTED = "<!-- Printed from the code by docs/print.py; change that, not this. -->\n"
+
+
+def pages() -> dict[Path, str]:
+    """Every printed page with its text."""
+    made = {
+        "errors.md": errors_page,
+        "settings.md": settings_page,
+        "cli.md": cli_page,
+        "telemetry.md": telemetry_page,
+        "status.md": status_page,
+        "events.md": events_page,
+    }
+    return {DOCS / "reference" / name: make() for name, make in made.items()}
+
+
+def main(arguments: Sequence[str]) -> int:
+    check = "--check" in arguments
+    stale = [path for path, text in pages().items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        sys.stdout.write(f"{'stale' if check else 'written'}: {path.relative_to(DOCS.parent)}\n")
+        if not check:
+            path.write_text(pages()[path], encoding="utf-8")
+    return 1 if check and stale else 0
+
+
+# --- settings and status
+
+
+def settings_page() -> str:
+    """Exactly what `raincheck check --reference` prints."""
+    from raincheck.cli.check import reference_page
+
+    return reference_page()
+
+
+STATUSES = {
+    "pending": "Recorded; waits to be claimed: for its turn, for a time, or for an upstream.",
+    "processing": "A worker holds a lease on it and an upstream is at work.",
+    "completed": "The upstream gave a whole answer; the result is kept for the retention.",
+    "failed": "The upstream refused it for good, or its attempts are used up. The error says which.",
+    "cancelled": "Someone cancelled it.",
+    "expired": "Its deadline passed before it could be completed.",
+}
+MOVES_BECAUSE = {
+    ("pending", "processing"): "claim",
+    ("pending", "cancelled"): "cancel",
+    ("pending", "expired"): "deadline passed",
+    ("processing", "pending"): "retry, release or lapse",
+    ("processing", "completed"): "whole answer",
+    ("processing", "failed"): "refused, or attempts used up",
+    ("processing", "cancelled"): "cancel",
+    ("processing", "expired"): "deadline passed",
+}
+
+
+def status_page() -> str:
+    from raincheck.core.status import FINAL, MOVES, Status
+
+    moves = [(start, end) for start in Status if start in MOVES for end in Status if end in MOVES[start]]
+    lines = [PRINTED, "# Statuses", "", "The same words in the API, the record, the log and the metrics.", ""]
+    lines += ["```mermaid", "stateDiagram-v2", "    [*] --> pending: submit"]
+    lines += [f"    {start} --> {end}: {_sentence(MOVES_BECAUSE, (start.value, end.value))}" for start, end in moves]
+    lines += [f"    {status} --> [*]" for status in Status if status in FINAL]
+    lines += ["```", "", "| Status | Final | Means |", "|---|---|---|"]
+    lines += [
+        f"| `{status}` | {'yes' if status.final else 'no'} | {_sentence(STATUSES, status.value)} |" for status in Status
+    ]
+    lines += [
+        "",
+        "A final status never changes (G2 in [the guarantees](../guarantees.md)). A request that is tried again",
+    ]
+    lines += ["is `pending` in between; its `attempt` is then above 0 and `waiting_for.reason` is `retry`."]
+    return "\n".join(lines) + "\n"
+
+
+def events_page() -> str:
+    from raincheck.core.events import event_type
+    from raincheck.core.status import FINAL, Status
+    from raincheck.intake.admit import OPERATIONS, operation_of
+
+    ends = [status for status in Status if status in FINAL]
+    lines = [PRINTED, "# Events", ""]
+    lines += ["One end, one event: it is written in the transaction that ends the request, under the name", ""]
+    lines += [
+        "    <operation>.<status>",
+        "",
+        "**Nothing delivers events yet.** Webhook delivery comes in a later release;",
+    ]
+    lines += ["until then `webhook_url` is checked, recorded with the event, and not called. Follow a request with"]
+    lines += ["[`GET /v1/requests/{id}/events`](http.md#follow-a-request) instead.", ""]
+    lines += ["| Posted to, below `/v1` | Operation | Events |", "|---|---|---|"]
+    for path, operation in (*OPERATIONS.items(), ("/videos", operation_of("/videos"))):
+        names = ", ".join(f"`{event_type(operation, status)}`" for status in ends)
+        lines.append(f"| `{path}` | `{operation}` | {names} |")
+    other = operation_of("/audio/transcriptions")
+    lines += ["", "Any other path is its own operation, with dots for slashes: `/audio/transcriptions` is"]
+    lines += [f"`{other}`, and ends as `{event_type(other, Status.COMPLETED)}` and so on."]
+    return "\n".join(lines) + "\n"
+
+
+# --- errors
+
+REASONS = {
+    "adapter_error": "A fault in Raincheck's own code for this kind of upstream. Tried again.",
+    "cancelled": "The request was cancelled.",
+    "deadline_exceeded": "The deadline passed; the last attempt's error is inside when there was one.",
+    "failed": "The record has no other reason.",
+    "handler_busy": "Your function raised `Busy`, or cancelled calls of it still hold every place. Not counted.",
+    "handler_error": "Your function raised an exception. Tried again.",
+    "handler_rejected": "Your function raised `Reject` without a code of its own. Final.",
+    "handler_result_invalid": "What your function returned is no JSON. Final.",
+    "lease_lapsed": "The worker was not heard of for a whole lease; it may have crashed. Tried again.",
+    "result_too_large": "The upstream's answer is larger than 64 MiB. Final.",
+    "stream_not_supported": "A Python handler cannot stream to a caller who waits; defer the request. Final.",
+    "tools_not_supported": "The embedded model has no tool calling. Final.",
+    "upstream_busy": "The upstream answered 429 without a code of its own: the queue pauses. Not counted.",
+    "upstream_cut_off": "The upstream's stream ended before the answer was whole. Tried again.",
+    "upstream_disconnected": "The connection to the upstream broke. Tried again.",
+    "upstream_down": "The upstream is not running. Not counted.",
+    "upstream_error": "The upstream answered with an error that has no code of its own; `upstream` has all of it.",
+    "upstream_key_refused": "The upstream refused Raincheck's own API key: check its `api_key_env`. Final.",
+    "upstream_not_json": "The upstream's answer is no JSON. Tried again.",
+    "upstream_refused": "The same, for a call that was passed through.",
+    "upstream_timeout": "The upstream sent nothing for longer than its `silence_timeout`. Tried again.",
+    "upstream_unreachable": "No connection to the upstream could be made. Not counted.",
+}
+
+
+def errors_page() -> str:
+    lines = [PRINTED, "# Errors", "", "## What a call is answered with", ""]
+    lines += ['Below `/v1`: `{"error": {"message", "type", "param", "code"}}`; below `/xai/v1`: `{"code", "error"}`.']
+    lines += ["The message says what to do next and may be more exact than the one here; `code` and `type` are for"]
+    lines += ["programs. `Retry-After` is there when trying again makes sense after so many seconds, and a 409 carries"]
+    lines += ["`x-should-retry: false`, because clients take a 409 for a lock that will be free in a moment.", ""]
+    lines += ["| HTTP | `code` | `type` | Message |", "|---|---|---|---|"]
+    only_at_start = list[str]()
+    for error in sorted(_errors(), key=lambda error: error.http):
+        text = " ".join(inspect.cleandoc(error.__doc__ or "").split())
+        if error.http == 500 and error.code != "internal_error":
+            only_at_start.append(f"| `{error.code}` | {text} |")
+        else:
+            lines.append(f"| {error.http} | `{error.code}` | `{error.kind}` | {text} |")
+    lines += ["", "## What stops a command or the start of the server", ""]
+    lines += ['Told on stderr, with exit code 1; with `--json` as `{"error": {"message", "code", "exit_code"}}`.', ""]
+    lines += ["| `code` | Message |", "|---|---|", *only_at_start]
+    lines += ["", "## Why a request or an attempt did not succeed", ""]
+    lines += ["The `code` in a request's `error` and in its `attempts`. An upstream's own code and message come first"]
+    lines += [
+        "when it sent some, and `error.upstream` has its name, status and body, word for word. *Tried again*: the"
+    ]
+    lines += [
+        "attempt counts, and another follows until `max_attempts`. *Not counted*: nothing was done, so the attempt"
+    ]
+    lines += ["is given back. *Final*: the request fails at once.", ""]
+    lines += ["| `code` | Means |", "|---|---|"]
+    lines += [f"| `{code}` | {_sentence(REASONS, code)} |" for code in sorted(reason_codes())]
+    return "\n".join(lines) + "\n"
+
+
+def _errors() -> list[Any]:
+    from raincheck.core import errors
+
+    return [
+        one
+        for one in vars(errors).values()
+        if isinstance(one, type) and issubclass(one, errors.RaincheckError) and one.__module__ == errors.__name__
+    ]
+
+
+_CODE_AT = {"RequestError": 2, "transient": 1, "_failure": 2}
+"""Which argument is the code, in the calls that make reasons."""
+
+
+def reason_codes() -> set[str]:
+    """Every code that is written down, anywhere in the code, as the reason of a request or an attempt."""
+    found = set[str]()
+    for call in _calls(SOURCE):
+        name = _name(call.func)
+        given = [keyword.value for keyword in call.keywords if keyword.arg == "code"]
+        if name in _CODE_AT:
+            given += call.args[_CODE_AT[name] : _CODE_AT[name] + 1]
+        elif name != "replace":
+            continue
+        found |= {word for argument in given for word in _words(argument)}
+    return found
+
+
+# --- the command line
+
+
+def cli_page() -> str:
+    from typer.main import get_command
+
+    from raincheck.cli.exits import CODES
+    from raincheck.cli.main import app
+
+    lines = [PRINTED, "# Commands", "", "`raincheck COMMAND --help` says the same. Flags of `serve` are settings too:"]
+    lines += ["see [settings](settings.md). The commands that talk to a server find it by `--base-url` or"]
+    lines += ["`RAINCHECK_BASE_URL` and send the key in `RAINCHECK_API_KEY`.", "", "## Exit codes", ""]
+    lines += ["| Code | |", "|---|---|", *(f"| {int(code)} | {told} |" for code, told in CODES.items())]
+    for name, command in commands(get_command(app)):
+        lines += ["", f"## `{name}`", "", *_prose(inspect.cleandoc(command.help or ""))]
+        parameters = [one for one in command.params if one.name != "help" and not getattr(one, "hidden", False)]
+        if parameters:
+            lines += ["", "| Parameter | |", "|---|---|", *(_parameter(one) for one in parameters)]
+    return "\n".join(lines) + "\n"
+
+
+def commands(group: Any, prefix: str = "raincheck") -> Iterator[tuple[str, Any]]:
+    """Every command that can be run, by its whole name."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{prefix} {name}")
+        else:
+            yield f"{prefix} {name}", command
+
+
+def _prose(text: str) -> list[str]:
+    """Help as Markdown: what follows a `\\b` is kept as it is, in a fence."""
+    lines = list[str]()
+    for paragraph in text.split("\n\n"):
+        kept = paragraph.lstrip().startswith("\b")
+        rows = [row for row in paragraph.replace("\b", "").strip("\n").splitlines() if row.strip()]
+        lines += ["", "```console", *rows, "```"] if kept else ["", *rows]
+    return lines[1:]
+
+
+def _parameter(one: Any) -> str:
+    if one.param_type_name == "argument":
+        shown = one.metavar or (one.name or "").upper()
+    else:
+        shown = ", ".join((*one.opts, *one.secondary_opts))
+        if not one.is_flag:
+            shown += f" {one.metavar or one.type.name.upper()}"
+    text = one.help or ""
+    if one.envvar:
+        text += f" Variable `{one.envvar}`."
+    if one.default not in (None, False, (), []) and "[default" not in text:
+        text += f" [default: {one.default}]"
+    return f"| `{shown}` | {text.replace('|', chr(92) + '|').strip()} |"
+
+
+# --- logs and metrics
+
+LOG_EVENTS = {
+    "http.crashed": "A call met an error nobody expected; `x_request_id` is what its caller was shown.",
+    "lease.lost": "An attempt ended after its lease was lost; what it had to say is not recorded.",
+    "request.cancelled": "Someone cancelled a request.",
+    "request.claimed": "A worker took a request.",
+    "request.completed": "An attempt gave the result.",
+    "request.deleted": "An ended request was deleted.",
+    "request.expired": "An attempt ended because of the deadline.",
+    "request.failed": "An attempt failed and there will be no other.",
+    "request.refused": "The store refused a submit: quota, or an idempotency conflict.",
+    "request.released": "A request was given back untried.",
+    "request.requeued": "A copy of an ended request was submitted.",
+    "request.retried": "An attempt failed and another will follow.",
+    "request.submitted": "A request is on disk.",
+    "server.stopped": "Everything is closed.",
+    "server.stopping": "SIGTERM or SIGINT came: nothing is claimed any more, `running` attempts may finish.",
+}
+
+
+def telemetry_page() -> str:
+    lines = [PRINTED, "# Logs and metrics", "", "## Log events", ""]
+    lines += ["One line per event on stderr: for people on a terminal, JSON everywhere else. Every line has `event`,"]
+    lines += [
+        "`level` and `timestamp`. Ids are logged, payloads, results and keys never. `serve` shows `info` and above.",
+        "",
+    ]
+    lines += ["| Event | Level | Fields | Means |", "|---|---|---|---|"]
+    for name, (level, fields) in sorted(log_events().items()):
+        shown = ", ".join(f"`{field}`" for field in fields)
+        lines.append(f"| `{name}` | {level} | {shown} | {_sentence(LOG_EVENTS, name)} |")
+    lines += [
+        "",
+        "## Metrics",
+        "",
+        "At `GET /metrics`, in Prometheus text; it needs a key with the scope `read` once keys exist.",
+        "",
+    ]
+    lines += ["| Metric | Kind | Labels | Means |", "|---|---|---|---|"]
+    lines += [
+        f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {told} |"
+        for name, kind, labels, told in metrics()
+    ]
+    lines += ["", "Counters start at 0 with the process. Durations are in seconds. Traces are not exported yet."]
+    return "\n".join(lines) + "\n"
+
+
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+def log_events() -> dict[str, tuple[str, list[str]]]:
+    """Every event that is logged, with its level and fields."""
+    found = dict[str, tuple[str, list[str]]]()
+    for function in _functions(SOURCE):
+        bound = [
+            keyword.arg
+            for call in _calls_in(function)
+            if _name(call.func) == "bind"
+            for keyword in call.keywords
+            if keyword.arg
+        ]
+        for call in _calls_in(function):
+            level = _name(call.func)
+            if level not in _LEVELS or not call.args or _receiver(call.func) not in ("log", "said"):
+                continue
+            said = bound if _receiver(call.func) == "said" else []
+            fields = [*said, *(keyword.arg for keyword in call.keywords if keyword.arg and keyword.arg != "exc_info")]
+            for name in _event_names(call.args[0]):
+                found[name] = (level, fields)
+    return found
+
+
+def _event_names(argument: ast.expr) -> list[str]:
+    """The name, or for `f"request.{status}"` one for each way an attempt can end a request without a result."""
+    if isinstance(argument, ast.Constant):
+        return [str(argument.value)]
+    if isinstance(argument, ast.JoinedStr) and ast.unparse(argument) in ("f'request.{status}'", 'f"request.{status}"'):
+        return ["request.failed", "request.expired"]
+    raise SystemExit(f"docs/print.py cannot tell the names of the log event {ast.unparse(argument)}")
+
+
+def metrics() -> list[tuple[str, str, list[str], str]]:
+    """Every metric of telemetry.Metrics: name, kind, labels, help."""
+    found = list[tuple[str, str, list[str], str]]()
+    for call in _calls(SOURCE / "telemetry.py"):
+        kind = _name(call.func)
+        if kind not in ("Counter", "Gauge", "Histogram"):
+            continue
+        name, told, *labels = [ast.literal_eval(argument) for argument in call.args]
+        found.append((f"{name}_total" if kind == "Counter" else name, kind.lower(), labels[0] if labels else [], told))
+    return found
+
+
+# --- reading the code
+
+
+def _calls(where: Path) -> list[ast.Call]:
+    files = sorted(where.rglob("*.py")) if where.is_dir() else [where]
+    return [call for file in files for call in _calls_in(ast.parse(file.read_text(encoding="utf-8")))]
+
+
+def _functions(where: Path) -> list[ast.AST]:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in sorted(where.rglob("*.py"))]
+    return [node for tree in trees for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
+def _calls_in(tree: ast.AST) -> list[ast.Call]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+def _name(function: ast.expr) -> str:
+    match function:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+        case _:
+            return ""
+
+
+def _receiver(function: ast.expr) -> str:
+    return _name(function.value) if isinstance(function, ast.Attribute) else ""
+
+
+def _words(argument: ast.expr) -> list[str]:
+    constants = [node.value for node in ast.walk(argument) if isinstance(node, ast.Constant)]
+    return [word for word in constants if isinstance(word, str)]
+
+
+def _sentence(table: Mapping[Any, str], key: object) -> str:
+    if key not in table:
+        raise SystemExit(f"docs/print.py has no sentence for {key!r}: write one where its neighbours are.")
+    return table[key]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,81 @@
+"""`raincheck`: takes the command line, hands it to the family of commands it names, and answers with an exit code."""
+
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from raincheck.cli import ask, check, demo, keys, manage, model, serve, submit, wait
+from raincheck.cli.exits import CODES, end_badly, explain
+from raincheck.cli.options import JSON_ASKED
+
+
+class Desk(TyperGroup):
+    """The commands, with errors told in a line instead of a traceback."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # pyright: ignore[reportIncompatibleMethodOverride]
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if (problem := explain(error)) is None:
+                raise
+            raise end_badly(problem, as_json=bool(ctx.meta.get(JSON_ASKED))) from None
+
+
+_EXIT_CODES = "\n".join(f"  {code:>3}  {told}" for code, told in CODES.items())
+
+app = typer.Typer(
+    cls=Desk,
+    name="raincheck",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=f"\b\nExit codes:\n{_EXIT_CODES}",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from raincheck import __version__
+
+        typer.echo(f"raincheck {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Raincheck: submit AI inference now, collect the result later.
+
+    \b
+    raincheck demo                              # see it work, in under a minute
+    raincheck serve                             # the server, with an embedded toy model
+    raincheck submit "Hello?" --wait            # in another terminal
+    """
+
+
+app.command("serve")(serve.serve)
+app.command("demo")(demo.demo)
+app.command("submit")(submit.submit)
+app.command("wait")(wait.wait)
+app.command("events")(wait.events)
+app.command("status")(ask.status)
+app.command("list")(ask.list_)
+app.command("cancel")(manage.cancel)
+app.command("requeue")(manage.requeue)
+app.command("check")(check.check)
+app.add_typer(keys.app, name="keys")
+app.add_typer(model.app, name="model")
+
+
+def main() -> None:
+    """The entry point of the `raincheck` script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

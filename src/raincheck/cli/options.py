@@ -1,0 +1,31 @@
+"""Options that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+JSON_ASKED = "raincheck.json"
+
+
+def _remember(ctx: typer.Context, asked: bool) -> bool:
+    ctx.meta[JSON_ASKED] = asked  # so that errors, which end far from the command, are told as JSON too
+    return asked
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.", callback=_remember)]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--base-url", envvar="RAINCHECK_BASE_URL", metavar="URL", help="The server. [default: http://127.0.0.1:8421]"
+    ),
+]
+Config = Annotated[
+    str | None, typer.Option("--config", metavar="FILE", help="The configuration. [default: raincheck.toml, if there]")
+]
+StoreUrl = Annotated[
+    str | None,
+    typer.Option("--store", metavar="URL", help="Where requests are kept. [default: sqlite:///raincheck.db]"),
+]
+Timeout = Annotated[str, typer.Option("--timeout", metavar="DURATION", help="How long to wait: 30s, 10m, 1h.")]
+Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of requests.", show_default=False)]
+OneId = Annotated[str, typer.Argument(metavar="ID", help="The id of a request.", show_default=False)]

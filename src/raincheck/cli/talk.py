@@ -1,0 +1,48 @@
+"""Talking to a server: the client for a command, and a request's answer as text."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+
+import typer
+
+from raincheck.cli.exits import Code, Problem
+
+if TYPE_CHECKING:
+    from raincheck.client import Raincheck, Request
+
+DEFAULT_URL = "http://127.0.0.1:8421"
+
+
+def connect(base_url: str | None) -> "Raincheck":
+    """A client of that server; the key comes from RAINCHECK_API_KEY, never from a flag that others could read."""
+    from raincheck.client import Raincheck
+
+    if base_url is not None and not base_url.startswith(("http://", "https://")):
+        raise Problem(f"the server's URL must begin with http:// or https://, not {base_url!r}", Code.USAGE)
+    return Raincheck(base_url=base_url or DEFAULT_URL)
+
+
+def print_record(request: "Request") -> None:
+    """The whole record as one line of JSON."""
+    typer.echo(json.dumps(request.to_dict(mode="json"), ensure_ascii=False))
+
+
+def answer_text(result: Mapping[str, object] | None) -> str:
+    """What a person wants to read of a result: the text of a completion, else the JSON."""
+    if result is None:
+        return ""
+    choices = result.get("choices")
+    texts = [_choice_text(choice) for choice in cast("Sequence[object]", choices)] if isinstance(choices, list) else []
+    if texts and all(text is not None for text in texts):
+        return "\n\n".join(text or "" for text in texts)
+    return json.dumps(result, indent=2, ensure_ascii=False)
+
+
+def _choice_text(choice: object) -> str | None:
+    if not isinstance(choice, dict):
+        return None
+    fields = cast("dict[str, object]", choice)
+    message = fields.get("message")
+    text = cast("dict[str, object]", message).get("content") if isinstance(message, dict) else fields.get("text")
+    return text if isinstance(text, str) else None

@@ -1,0 +1,120 @@
+"""What can go wrong beyond HTTP. Errors of the exchange itself stay openai's own (NotFoundError, RateLimitError, …).
+
+openai.OpenAIError
+└── RaincheckClientError
+    ├── NoRequestId         the server took the call and named no request to come back for
+    ├── StillRunning        the waiting is over, the work goes on
+    │   ├── WaitTimeout     the time ran out (also a TimeoutError)
+    │   └── WaitStopped     the stop event was set
+    └── RequestEnded        it ended without a result
+        ├── RequestFailed
+        ├── RequestCancelled
+        └── RequestExpired
+"""
+
+from openai import OpenAIError
+
+from raincheck.client.models import Request, RequestError, describe
+
+
+class RaincheckClientError(OpenAIError):
+    """Everything this client raises of its own accord."""
+
+
+class NoRequestId(RaincheckClientError):
+    """The server's answer to the submit names no request. `.body` is that answer."""
+
+    def __init__(self, body: bytes) -> None:
+        shown = body[:200].decode(errors="replace") or "an empty body"
+        super().__init__(
+            "The server accepted the call but sent no request id, so there is nothing to wait for. "
+            f"It answered: {shown}. Is this a server that can defer requests?"
+        )
+        self.body = body
+
+
+class StillRunning(RaincheckClientError):
+    """The waiting ended before the request did. `.request`, `.request_id` and `.status` are what was last known,
+    `.waited` the seconds spent waiting."""
+
+    def __init__(self, message: str, request: Request, waited: float) -> None:
+        super().__init__(message)
+        self.request = request
+        self.request_id = request.id
+        self.status = request.status
+        self.waited = waited
+
+
+class WaitTimeout(StillRunning, TimeoutError):
+    """The result was not ready in time. The request goes on at the server, unless `.cancelled` says otherwise.
+
+    `__cause__` is the last connection error, if the server was out of reach at the end.
+    """
+
+    def __init__(self, request: Request, waited: float, *, cancelled: bool | None = None) -> None:
+        match cancelled:
+            case True:
+                fate = "It has been cancelled at the server, as cancel_on_timeout asked."
+            case False:
+                fate = f"Cancelling it at the server did not succeed, so it may go on. {_reattach(request.id)}"
+            case None:
+                fate = f"The work goes on. {_reattach(request.id)}"
+        super().__init__(
+            f"Request {request.id} was not ready after {waited:.1f} s ({describe(request)}). {fate}", request, waited
+        )
+        self.cancelled = cancelled is True
+
+
+class WaitStopped(StillRunning):
+    """The stop event was set while waiting. The request itself goes on at the server."""
+
+    def __init__(self, request: Request, waited: float) -> None:
+        message = f"Stopped waiting for {request.id} after {waited:.1f} s. The work goes on. {_reattach(request.id)}"
+        super().__init__(message, request, waited)
+
+
+class RequestEnded(RaincheckClientError):
+    """The request ended without a result. `.request` is the whole record, `.error` the reason it gives, with the
+    upstream's own status and body in `.error.upstream`."""
+
+    verb = "ended"
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(f"Request {request.id} {self.verb}{_reason(request.error)}")
+        self.request = request
+        self.request_id = request.id
+
+    @property
+    def error(self) -> RequestError | None:
+        return self.request.error
+
+
+class RequestFailed(RequestEnded):
+    """Every allowed attempt failed, or the upstream refused the request for good."""
+
+    verb = "failed"
+
+
+class RequestCancelled(RequestEnded):
+    """Someone cancelled it."""
+
+    verb = "was cancelled"
+
+
+class RequestExpired(RequestEnded):
+    """Its deadline passed before it was done."""
+
+    verb = "expired"
+
+
+def _reattach(request_id: str) -> str:
+    return f'Collect the result later with client.requests.wait("{request_id}") or `raincheck wait {request_id}`.'
+
+
+def _reason(error: RequestError | None) -> str:
+    if error is None or not error.message:
+        return "."
+    if error.upstream is None:
+        return f": {error.message}"
+    status = f" answered {error.upstream.status}" if error.upstream.status else ""
+    return f": {error.message} (upstream {error.upstream.name or 'unnamed'}{status}: {str(error.upstream.body)[:500]})"

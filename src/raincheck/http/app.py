@@ -1,0 +1,54 @@
+"""Takes the Edge, hands on the HTTP application."""
+
+from litestar import Litestar
+from litestar.config.cors import CORSConfig
+from litestar.datastructures import State
+
+from raincheck.http import chat, deferred, events, health, models, passthrough, requests, xai
+from raincheck.http.edge import Edge
+from raincheck.http.guard import Guard
+from raincheck.http.openapi import openapi_config
+from raincheck.http.problems import on_exception
+
+HANDLERS = (
+    chat.create_completion,
+    deferred.retrieve_deferred,
+    requests.retrieve_request,
+    requests.list_requests,
+    requests.cancel_request,
+    requests.requeue_request,
+    requests.delete_request,
+    requests.retrieve_result,
+    events.follow_request,
+    models.list_models,
+    models.retrieve_model,
+    passthrough.pass_on,
+    passthrough.nothing_there,
+    xai.create_xai_completion,
+    xai.retrieve_xai_deferred,
+    xai.list_xai_models,
+    health.live,
+    health.ready,
+    health.metrics,
+)
+SHOWN_TO_PAGES = ["x-request-id", "retry-after", "location", "preference-applied", "raincheck-version"]
+
+
+def create_app(edge: Edge) -> Litestar:
+    """The application, with the guard before it."""
+    app = Litestar(
+        HANDLERS,
+        exception_handlers={Exception: on_exception},
+        openapi_config=openapi_config(edge.version),
+        cors_config=_cors(edge.settings.cors_origins),
+        state=State({"edge": edge}),
+        logging_config=None,
+        # The guard bounds bodies, with an answer in the right shape.
+        request_max_body_size=None,
+    )
+    app.asgi_handler = Guard(app.asgi_handler, edge)
+    return app
+
+
+def _cors(origins: tuple[str, ...]) -> CORSConfig | None:
+    return CORSConfig(allow_origins=list(origins), expose_headers=SHOWN_TO_PAGES) if origins else None

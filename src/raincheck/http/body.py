@@ -1,0 +1,75 @@
+"""Takes a call's body as it comes off the wire, hands it on within bounds of size and time."""
+
+import asyncio
+from typing import cast
+
+from litestar.types import HTTPReceiveMessage, Message, Receive, Send
+
+from raincheck.core.errors import BodyTooSlow, TooLarge
+
+LINGER_BYTES = 64 << 20
+LINGER_SECONDS = 5.0
+SMALL = 64 << 10
+"""What is left of a body this small is not worth closing the connection for."""
+
+
+class Body:
+    """The body of one call: `receive` reads it, `linger` sees to the end of a call that did not read it all."""
+
+    def __init__(self, receive: Receive, announced: int | None, limit: int, seconds: float) -> None:
+        self.announced = announced
+        """Its Content-Length, None when it comes in chunks of no announced sum."""
+        self._receive = receive
+        self._limit = limit
+        self._until = asyncio.get_running_loop().time() + seconds
+        self._size = 0
+        self._whole = False
+
+    async def receive(self) -> HTTPReceiveMessage:
+        """The next piece. Raises TooLarge, BodyTooSlow. After the last piece, waits for the client to hang up."""
+        if self._whole:
+            return cast("HTTPReceiveMessage", await self._receive())
+        try:
+            async with asyncio.timeout_at(self._until):
+                message = cast("HTTPReceiveMessage", await self._receive())
+        except TimeoutError:
+            raise BodyTooSlow from None
+        if message["type"] == "http.request":
+            self._size += len(message["body"])
+            if self._size > self._limit:
+                raise TooLarge(f"The request body has more than {self._limit} bytes, which is all that is accepted.")
+            self._whole = not message["more_body"]
+        return message
+
+    def linger(self, send: Send) -> Send:
+        """A `send` that, when the body was not read to its end, closes the connection, but not at once.
+
+        Closing a socket with unread bytes in it makes the other side lose the answer that explains why.
+        """
+
+        async def lingering(message: Message) -> None:
+            if self._whole or (self.announced is not None and self.announced <= SMALL):
+                await send(message)
+            elif message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+                await send(message)
+            elif message["type"] == "http.response.body" and not message["more_body"]:
+                await send({**message, "more_body": True})
+                await self._drain()
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            else:
+                await send(message)
+
+        return lingering
+
+    async def _drain(self) -> None:
+        left = LINGER_BYTES
+        try:
+            async with asyncio.timeout(LINGER_SECONDS):
+                while left > 0:
+                    message = await self._receive()
+                    if message["type"] != "http.request" or not message["more_body"]:
+                        return
+                    left -= len(message["body"])
+        except TimeoutError:
+            return

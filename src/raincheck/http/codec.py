@@ -1,0 +1,143 @@
+"""Takes the bytes of a call, hands on a Submission. What is passed on to the upstream is cut, never re-written."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from raincheck.core.errors import BadInput, NotJson
+from raincheck.http.options import read_options
+from raincheck.intake.admit import Submission, check_model
+
+MAX_DEPTH = 64
+MAX_BRACKETS = 2_000_000
+OURS = ("deferred", "raincheck", "service_tier")
+"""Members that are for Raincheck and never reach the upstream."""
+
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_EMPTY_LIST = re.compile(rb"\[\s*\]")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_PATH = re.compile(r"(/[A-Za-z0-9_:-][A-Za-z0-9_.:-]*){1,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A POST as it was understood: the submission, and whether it is to be deferred."""
+
+    submission: Submission
+    deferred: bool
+
+
+def parse(path: str, body: bytes, headers: Mapping[bytes, bytes], *, prefers_async: bool) -> Parsed:
+    """Read a POST to `path` (below the upstream's base URL). Raises BadInput, NotJson."""
+    if len(path) > 200 or not _PATH.fullmatch(path):
+        raise BadInput("This path cannot be passed on; /schema lists what there is.")
+    if not is_json(headers.get(b"content-type")):
+        raise NotJson
+    members = _read_object(body)
+    model = _member(members, "model", str)
+    if model is None:
+        raise BadInput("`model` is missing; GET /v1/models lists those that are served.", param="model")
+    check_model(model)
+    deferred = bool(_member(members, "deferred", bool)) or prefers_async
+    if path == "/chat/completions":
+        _check_messages(members)
+    if _member(members, "stream", bool) and deferred:
+        raise BadInput(
+            "A deferred request cannot be streamed to the client; leave `stream` out and read "
+            "GET /v1/requests/{id}/events instead.",
+            param="stream",
+        )
+    retry = headers.get(b"x-stainless-retry-count")
+    key = headers.get(b"idempotency-key")
+    submission = Submission(
+        path=path,
+        model=model,
+        service_tier=_member(members, "service_tier", str),
+        options=read_options(members.get("raincheck"), headers),
+        idempotency_key=None if key is None else key.decode("latin-1"),
+        client_retry=int(retry) if retry is not None and retry.isdigit() and len(retry) < 4 else None,
+        payload=msgspec.json.encode({name: raw for name, raw in members.items() if name not in OURS}),
+    )
+    return Parsed(submission, deferred)
+
+
+def is_json(content_type: bytes | None) -> bool:
+    """True for JSON and for nothing said at all."""
+    if not content_type:
+        return True
+    kind = content_type.partition(b";")[0].strip().lower()
+    return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
+
+
+def _read_object(body: bytes) -> dict[str, msgspec.Raw]:
+    if not body.strip():
+        raise BadInput('The body is missing; send a JSON object such as {"model": "…", "messages": […]}.')
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            raise BadInput(f"The body is not valid UTF-8 (byte {error.start}).") from None
+    _refuse_lone_surrogates(body)
+    try:
+        members = _MEMBERS.decode(body)
+    except RecursionError:
+        raise _too_deep() from None
+    except msgspec.ValidationError as error:
+        raise BadInput(f"The body must be a JSON object: {error}.") from None
+    except msgspec.DecodeError as error:
+        where = "" if "(byte" in str(error) else f" (byte {len(body)})"
+        raise BadInput(f"The body is not valid JSON: {error}{where}.") from None
+    _check_depth(body)
+    return members
+
+
+def _refuse_lone_surrogates(body: bytes) -> None:
+    r"""A `\ud800` without its other half is no character: nothing downstream could store or print it."""
+    if b"\\ud" not in body and b"\\uD" not in body:
+        return
+    if _SURROGATE.search(_PAIR.sub(b"", body.replace(b"\\\\", b""))):
+        raise BadInput(r"The body has half a surrogate pair (such as \ud800), which is no character; remove it.")
+
+
+def _check_depth(body: bytes) -> None:
+    """Valid JSON is stripped of its strings, then of its innermost pairs, until nothing is left: all at C's speed."""
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return
+    plain = b"".join(body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+    brackets = plain.translate(None, _NOT_BRACKETS)
+    if len(brackets) > MAX_BRACKETS:
+        raise BadInput("The body has too many lists and objects; send a smaller one.")
+    for _ in range(MAX_DEPTH):
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if not brackets:
+            return
+    raise _too_deep()
+
+
+def _too_deep() -> BadInput:
+    return BadInput(f"The body is nested more than {MAX_DEPTH} levels deep; flatten it.")
+
+
+def _member(members: Mapping[str, msgspec.Raw], name: str, kind: type[Any]) -> Any:
+    """A member of this type, None when it is absent or null."""
+    if (raw := members.get(name)) is None:
+        return None
+    try:
+        return msgspec.json.decode(raw, type=kind | None)
+    except msgspec.DecodeError as error:
+        raise BadInput(f"`{name}` has the wrong type: {error}.", param=name) from None
+
+
+def _check_messages(members: Mapping[str, msgspec.Raw]) -> None:
+    if (raw := members.get("messages")) is None:
+        raise BadInput("`messages` is missing; send a list with at least one message.", param="messages")
+    text = bytes(raw)
+    if not text.startswith(b"["):
+        raise BadInput("`messages` must be a list of messages.", param="messages")
+    if _EMPTY_LIST.fullmatch(text):
+        raise BadInput("`messages` is empty; send at least one message.", param="messages")

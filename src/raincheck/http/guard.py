@@ -1,0 +1,134 @@
+"""Stands before everything: takes each call as it arrives, refuses what no handler should see, signs each answer."""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import cast
+from urllib.parse import urlsplit
+
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from raincheck.core.errors import BadInput, CrossSite, HeadersTooLarge, HostRefused, RaincheckError, TooLarge
+from raincheck.core.ids import new_id
+from raincheck.core.settings import Settings
+from raincheck.http.body import Body
+from raincheck.http.edge import Edge
+from raincheck.http.problems import problem_of
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+SIGNED = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+)
+"""On every answer; the docs page needs its inline style and nothing else."""
+
+_SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+
+
+class Guard:
+    """Wraps the application. An open server on loopback is still a target for every web page its user visits."""
+
+    def __init__(self, app: ASGIApp, edge: Edge) -> None:
+        self._app = app
+        self._limits = edge.limits
+        self._max_body = edge.settings.max_body_bytes
+        self._origins = frozenset(edge.settings.cors_origins)
+        self._signed = (*SIGNED, (b"raincheck-version", edge.version.encode()))
+        self._host_allowed = lru_cache(256)(_host_rule(edge.settings))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id")
+        request_id = given if given and _SANE_ID.fullmatch(given) else new_id("call").encode()
+        scope["state"]["request_id"] = request_id.decode()
+        body = self._body(headers, receive)
+
+        async def sign(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id), *self._signed]
+            await send(message)
+
+        answer_to = sign if body is None else body.linger(sign)
+        try:
+            self._check(cast("HTTPScope", scope), headers, body)
+        except RaincheckError as error:
+            await problem_of(error).answer(scope["path"])(scope, receive, answer_to)
+        else:
+            await self._app(scope, receive if body is None else body.receive, answer_to)
+
+    def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> Body | None:
+        """The body that comes with the call, bounded; None when there is none."""
+        if b"transfer-encoding" in headers:
+            announced = None
+        elif (announced := int(headers.get(b"content-length", 0))) == 0:
+            return None
+        return Body(receive, announced, self._max_body, self._limits.body_seconds)
+
+    def _check(self, scope: HTTPScope, headers: Mapping[bytes, bytes], body: Body | None) -> None:
+        head = len(scope["raw_path"]) + len(scope["query_string"])
+        for name, value in scope["headers"]:
+            head += len(name) + len(value) + 4
+        if head > self._limits.head_bytes:
+            raise HeadersTooLarge(
+                f"The request's path and headers have {head} bytes, {self._limits.head_bytes} are accepted; "
+                "send fewer or shorter ones."
+            )
+        host = headers.get(b"host")
+        if host is None:
+            if scope["http_version"] != "1.0":
+                raise BadInput("The Host header is missing.")
+        elif not self._host_allowed(host):
+            raise HostRefused
+        if scope["method"] not in SAFE_METHODS:
+            self._check_origin(headers, host)
+        if body is not None and body.announced is not None and body.announced > self._max_body:
+            raise TooLarge(f"The request body has {body.announced} bytes, {self._max_body} are accepted.")
+
+    def _check_origin(self, headers: Mapping[bytes, bytes], host: bytes | None) -> None:
+        """A browser says which site a call comes from; programs that are no browsers say nothing."""
+        origin = headers.get(b"origin")
+        if origin is None:
+            if headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site"):
+                raise CrossSite
+            return
+        text = origin.decode("latin-1")
+        if text in self._origins or "*" in self._origins:
+            return
+        # Without CORS a page could not read the answer, but what it sent would have been done.
+        if host is None or urlsplit(text).netloc.encode("latin-1") != host:
+            raise CrossSite
+
+
+def _host_rule(settings: Settings) -> Callable[[bytes], bool]:
+    """Which Host headers are answered to: names of this machine, addresses, and what the settings allow.
+
+    DNS rebinding needs a name that the attacker owns, so a bare address is always fine.
+    """
+    names = frozenset({"localhost", settings.host.lower(), *(name.lower() for name in settings.allowed_hosts)})
+
+    def allowed(host: bytes) -> bool:
+        if "*" in names:
+            return True
+        try:
+            name = urlsplit(f"//{host.decode('ascii')}").hostname or ""
+        except ValueError:
+            return False
+        return name in names or name.endswith(".localhost") or _is_address(name)
+
+    return allowed
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,247 @@
+"""What /schema says of each route: its sentence, its parameters, and examples of what goes in and comes out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import (
+    Components,
+    Example,
+    License,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    Operation,
+    Parameter,
+    Reference,
+    RequestBody,
+    Schema,
+    SecurityScheme,
+)
+
+from raincheck.http import examples
+from raincheck.http.docs import DocsPage
+from raincheck.http.options import OptionsBody
+from raincheck.http.render import RequestObject
+
+ABOUT = """Submit now, collect later: a POST with `"deferred": true` or `Prefer: respond-async` is recorded and answered
+at once with an id; everything else is passed through to the upstream. Errors are `{"error": {"message", "type",
+"param", "code"}}`, on /xai/v1 `{"code", "error"}`. Every answer carries `x-request-id`."""
+
+
+@dataclass
+class Verbatim(Schema):
+    """A JSON Schema as msgspec writes it."""
+
+    written: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def to_schema(self) -> dict[str, Any]:
+        return self.written
+
+
+def openapi_config(version: str) -> OpenAPIConfig:
+    """Litestar's settings: the JSON at /schema/openapi.json, and a page without scripts at /schema."""
+    _, written = msgspec.json.schema_components(
+        [RequestObject, OptionsBody], ref_template="#/components/schemas/{name}"
+    )
+    bearer = SecurityScheme(type="http", scheme="bearer", description="An API key: `rc_…`")
+    return OpenAPIConfig(
+        title="Raincheck",
+        version=version,
+        description=ABOUT,
+        license=License(name="Apache-2.0", identifier="Apache-2.0"),
+        components=Components(
+            schemas={name: Verbatim(written=schema) for name, schema in written.items()},
+            security_schemes={"key": bearer},
+        ),
+        security=[{"key": []}, {}],
+        render_plugins=[JsonRenderPlugin(), DocsPage()],
+        path="/schema",
+    )
+
+
+def described(
+    summary: str,
+    description: str,
+    answers: Mapping[int, tuple[str, object]],
+    *,
+    body: object = None,
+    parameters: Sequence[Parameter] = (),
+    schema: str | None = None,
+) -> type[Operation]:
+    """The description of a route. `answers` has a sentence and an example per status; text examples are no JSON.
+
+    `schema` names the component that a JSON answer below 300 follows.
+    """
+
+    @dataclass
+    class Described(Operation):
+        def __post_init__(self) -> None:
+            self.summary = summary
+            self.description = " ".join(description.split())
+            self.parameters = list(parameters) or None
+            self.request_body = None if body is None else RequestBody(content=_content(body, None), required=True)
+            self.responses = {
+                str(status): OpenAPIResponse(sentence, content=_content(shown, schema if status < 300 else None))
+                for status, (sentence, shown) in answers.items()
+            }
+
+    return Described
+
+
+def _content(shown: object, schema: str | None) -> dict[str, OpenAPIMediaType]:
+    if isinstance(shown, str):
+        media_type = "text/event-stream" if shown.startswith("event:") else "text/plain"
+        kind: Schema | Reference = Verbatim(written={"type": "string"})
+    else:
+        media_type = "application/json"
+        kind = Verbatim(written={"type": "object"})
+        if schema is not None:
+            kind = Reference(ref=f"#/components/schemas/{schema}")
+    return {media_type: OpenAPIMediaType(schema=kind, examples={"example": Example(value=shown)})}
+
+
+def _parameter(name: str, place: str, sentence: str, kind: str = "string", *, required: bool = False) -> Parameter:
+    schema = Verbatim(written={"type": kind})
+    return Parameter(name=name, param_in=place, description=sentence, schema=schema, required=required)
+
+
+def _error(status: int) -> tuple[str, object]:
+    return examples.ERRORS[status]
+
+
+ID = _parameter("request_id", "path", "The request's id, as in `req_…`.", required=True)
+WAIT = _parameter(
+    "wait", "query", "Seconds (0 to 60) to hold the answer until the request has ended; or `Prefer: wait=N`.", "number"
+)
+SINCE = _parameter("since", "query", "With `wait`: answer too as soon as the status is no longer this one.")
+PREFER = _parameter("Prefer", "header", "`respond-async` defers; `return=representation` answers with the request.")
+KEY = _parameter("Idempotency-Key", "header", "Submitting again with the same key and body answers with the first.")
+FILTERS = [
+    _parameter(name, "query", sentence, kind)
+    for name, sentence, kind in (
+        ("status", "Only requests that stand here.", "string"),
+        ("model", "Only requests for this model.", "string"),
+        ("queue", "Only requests in this queue.", "string"),
+        ("operation", "Only requests of this kind, as in `chat.completion`.", "string"),
+        ("metadata[key]", "Only requests with this value in their metadata; may be given for several keys.", "string"),
+        ("created_after", "Unix seconds or RFC 3339, inclusive.", "string"),
+        ("created_before", "Unix seconds or RFC 3339, exclusive.", "string"),
+        ("after", "The `last_id` of the page before.", "string"),
+        ("limit", "1 to 100, by default 20.", "integer"),
+    )
+]
+
+CHAT = described(
+    "Create a chat completion, now or later",
+    """With `"deferred": true` in the body, or `Prefer: respond-async`, the request is recorded and answered at once
+    with its id. Otherwise the call is passed through to the upstream, streaming included. Options for a deferred
+    request are in the member `raincheck` or in `Raincheck-…` headers.""",
+    {
+        200: ("Recorded (or, passed through, the upstream's answer).", examples.TICKET),
+        202: ("Recorded, when asked for by `Prefer: respond-async`.", examples.TICKET),
+        400: _error(400),
+        401: _error(401),
+        404: _error(404),
+        409: _error(409),
+        413: _error(413),
+        429: _error(429),
+        503: _error(503),
+    },
+    body=examples.CHAT,
+    parameters=[PREFER, KEY],
+)
+XAI_CHAT = described(
+    "Create a chat completion, as xAI has it",
+    "As POST /v1/chat/completions, with xAI's flat errors and a bare UUID as the id.",
+    {200: ("Recorded.", examples.XAI_TICKET), 400: ("Not valid.", examples.XAI_ERROR)},
+    body=examples.CHAT,
+)
+DEFERRED = described(
+    "Collect a deferred completion",
+    """202 with no choices until the request has ended; then the completion as the upstream gave it, as often as it is
+    asked for until its retention ends. A request that failed answers with the upstream's error.""",
+    {
+        200: ("The completion.", examples.COMPLETION),
+        202: ("Not ended yet.", examples.TICKET),
+        404: _error(404),
+        409: ("Cancelled.", examples.error("cancelled", "The request was cancelled.")),
+        410: ("Expired, or the result was purged.", examples.error("result_gone", "The result was purged.")),
+    },
+    parameters=[ID, WAIT],
+)
+RETRIEVE = described(
+    "Read a request",
+    "Where it stands, why it waits, how far it is, and its result or error.",
+    {200: ("The request.", examples.REQUEST), 404: _error(404)},
+    parameters=[ID, WAIT, SINCE],
+    schema="RequestObject",
+)
+LIST = described(
+    "List requests",
+    "Newest first, without results, attempts and places in the queue.",
+    {200: ("A page.", examples.PAGE), 400: _error(400)},
+    parameters=FILTERS,
+)
+CANCEL = described(
+    "Cancel a request",
+    "A pending one is never sent upstream, one under way is aborted. Cancelling again changes nothing.",
+    {200: ("The request.", examples.CANCELLED), 404: _error(404), 409: _error(409)},
+    parameters=[ID],
+    schema="RequestObject",
+)
+REQUEUE = described(
+    "Submit a request again",
+    "Makes a copy of a failed, cancelled or expired request, with an id of its own.",
+    {200: ("The new request.", examples.REQUEST), 404: _error(404), 409: _error(409)},
+    parameters=[ID],
+    schema="RequestObject",
+)
+DELETE = described(
+    "Forget an ended request",
+    "The request, its result and its history are gone at once.",
+    {200: ("Gone.", examples.DELETED), 404: _error(404), 409: _error(409)},
+    parameters=[ID],
+)
+RESULT = described(
+    "Read a result alone",
+    "The bytes the upstream sent, with their content type; 202 and the request until there are any.",
+    {200: ("The result.", examples.COMPLETION), 202: ("Not ended yet.", examples.REQUEST), 404: _error(404)},
+    parameters=[ID, WAIT],
+)
+EVENTS = described(
+    "Follow a request",
+    """Server-sent events: `status` at the start and at each change, `progress`, and `delta` with the upstream's chunks
+    as they come. The final status closes the stream.""",
+    {200: ("The events.", examples.EVENTS), 404: _error(404)},
+    parameters=[ID, _parameter("Last-Event-ID", "header", "The id of the last delta seen; those after it follow.")],
+)
+MODELS = described("List the models", "What the upstreams serve.", {200: ("The models.", examples.MODELS)})
+MODEL = described(
+    "Read a model",
+    "One of the list.",
+    {200: ("The model.", examples.MODEL), 404: _error(404)},
+    parameters=[_parameter("model", "path", "The model's name.", required=True)],
+)
+PASSTHROUGH = described(
+    "Any other call an upstream takes",
+    """A JSON POST such as /v1/embeddings: passed through to the upstream that serves its `model`, or, with
+    `Prefer: respond-async`, recorded to be done later.""",
+    {
+        200: ("The upstream's answer.", examples.EMBEDDING),
+        202: ("Recorded.", examples.REQUEST),
+        400: _error(400),
+        404: _error(404),
+    },
+    body=examples.EMBEDDING_CALL,
+    parameters=[_parameter("path", "path", "Below the upstream's base URL.", required=True), PREFER, KEY],
+)
+LIVE = described("Is the process alive", "Answers as long as the process does.", {200: ("Yes.", {"status": "ok"})})
+READY = described(
+    "Can requests be accepted",
+    "503 while the store cannot be used or the server is stopping; an upstream that is down is only reported.",
+    {200: ("Yes.", examples.READY), 503: ("No.", {**examples.READY, "status": "stopping"})},
+)
+METRICS = described("Metrics", "Prometheus text.", {200: ("The metrics.", "# HELP …")})

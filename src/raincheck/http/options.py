@@ -1,0 +1,116 @@
+"""Takes the `raincheck` member and the `Raincheck-…` headers, hands on Options."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, cast
+
+import msgspec
+
+from raincheck.core.clock import micros
+from raincheck.core.errors import BadInput
+from raincheck.intake.admit import Options
+
+Moment = float | Annotated[datetime, msgspec.Meta(tz=True)]
+"""Unix seconds, or an RFC 3339 string."""
+
+PREFIX = b"raincheck-"
+LATEST = 1e11
+"""Seconds; far beyond what is allowed, and small enough to compute with."""
+
+NONE = Options()
+
+
+class OptionsBody(msgspec.Struct, forbid_unknown_fields=True, rename=None):
+    """The body member `raincheck`: what may be asked of a deferred request."""
+
+    webhook_url: str | None = None
+    not_before: Moment | None = None
+    deadline: Moment | None = None
+    expires_in: float | None = None
+    metadata: dict[str, str] | None = None
+    max_attempts: int | None = None
+
+
+def read_options(raw: msgspec.Raw | None, headers: Mapping[bytes, bytes]) -> Options:
+    """The options of a call; where both say something, the body wins. Raises BadInput."""
+    given = _from_headers(headers)
+    if raw is not None:
+        try:
+            given |= msgspec.json.decode(raw, type=dict[str, Any] | None) or {}
+        except msgspec.DecodeError as error:
+            raise BadInput(f"`raincheck` must be an object: {error}.", param="raincheck") from None
+    if not given:
+        return NONE
+    try:
+        body = msgspec.convert(given, OptionsBody)
+    except msgspec.ValidationError as error:
+        raise _wrong(str(error)) from None
+    return Options(
+        webhook_url=body.webhook_url,
+        not_before=moment(body.not_before, "not_before"),
+        deadline=moment(body.deadline, "deadline"),
+        expires_in=moment(body.expires_in, "expires_in"),
+        metadata=body.metadata or {},
+        max_attempts=body.max_attempts,
+    )
+
+
+def moment(given: float | datetime | None, param: str) -> int | None:
+    """Microseconds of a time or a length of time in seconds. Raises BadInput."""
+    if given is None:
+        return None
+    value = given.timestamp() if isinstance(given, datetime) else given
+    if not 0 <= value < LATEST:
+        raise BadInput(f"{param} must be Unix seconds or an RFC 3339 time, not {given}.", param=param)
+    return micros(value)
+
+
+def read_moment(text: str, param: str) -> int:
+    """A time from a header or a query: Unix seconds or RFC 3339. Raises BadInput."""
+    try:
+        value = msgspec.convert(number_or_text(text), Moment)
+    except msgspec.ValidationError:
+        raise BadInput(f"{param} must be Unix seconds or an RFC 3339 time, not {text!r}.", param=param) from None
+    return cast("int", moment(value, param))
+
+
+def number_or_text(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _from_headers(headers: Mapping[bytes, bytes]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for name, value in headers.items():
+        if not name.startswith(PREFIX):
+            continue
+        option, text = name[len(PREFIX) :].decode("latin-1").replace("-", "_"), value.decode("latin-1")
+        match option:
+            case "webhook_url":
+                given[option] = text
+            case "not_before" | "deadline" | "expires_in":
+                given[option] = number_or_text(text)
+            case "max_attempts":
+                given[option] = int(text) if text.isdecimal() else text
+            case "metadata":
+                given[option] = _metadata(value)
+            case _:
+                continue  # Such as Raincheck-Version, which a proxy may pass on.
+    return given
+
+
+def _metadata(value: bytes) -> object:
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise BadInput("The header Raincheck-Metadata must be a JSON object of strings.", param="metadata") from None
+
+
+def _wrong(words: str) -> BadInput:
+    """The sentence msgspec makes, with the member it speaks of as `param`."""
+    _, _, where = words.partition("`$.")
+    param = where.partition("`")[0].partition("[")[0] or "raincheck"
+    known = ", ".join(OptionsBody.__struct_fields__)
+    return BadInput(f"The options of the request are wrong: {words}. Known options: {known}.", param=param)

@@ -1,0 +1,107 @@
+"""Takes the application and the settings, hands on uvicorn's configuration, with bounds that uvicorn lacks."""
+
+import asyncio
+from typing import Any, cast
+
+import msgspec
+import uvicorn
+from litestar import Litestar
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from raincheck.core.errors import HeadersTooLarge
+from raincheck.core.settings import Settings
+from raincheck.http.edge import Limits
+
+
+def serve_config(app: Litestar, settings: Settings, limits: Limits | None = None) -> uvicorn.Config:
+    """How the application is served. Whoever runs it starts and stops what is behind it: there is no lifespan."""
+    return uvicorn.Config(
+        cast("Any", app),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http=_bounded(limits or Limits()),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        # The work has had its own time to end when the listener stops; long-polls and streams are let go now.
+        timeout_graceful_shutdown=3,
+        backlog=4096,
+    )
+
+
+def _bounded(limits: Limits) -> type[asyncio.Protocol]:
+    class Bounded(BoundedProtocol):
+        head_bytes = limits.head_bytes * 2  # The guard's own limit answers better; this one only bounds memory.
+        head_seconds = limits.head_seconds
+
+    return Bounded
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """httptools reads a head of any size for any length of time; this ends one that is too large or too slow."""
+
+    head_bytes: int
+    head_seconds: float
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._in_head = True
+        self._head_size = 0
+        self._too_slow: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self._in_head:
+            if self._too_slow is not None:
+                self._disarm()
+            return
+        self._head_size += len(data)
+        if self._head_size > self.head_bytes:
+            self._refuse()
+        elif self._too_slow is None:
+            self._arm()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._head_size = 0
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def _arm(self) -> None:
+        self._too_slow = self.loop.call_later(self.head_seconds, self.transport.close)
+
+    def _disarm(self) -> None:
+        if self._too_slow is not None:
+            self._too_slow.cancel()
+            self._too_slow = None
+
+    def _refuse(self) -> None:
+        if self.transport.is_closing():
+            return
+        # uvicorn says that a cycle is always there; before the first request there is none.
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is None or cycle.response_complete:
+            error = HeadersTooLarge()
+            inside = {"message": error.message, "type": error.kind, "param": None, "code": error.code}
+            body = msgspec.json.encode({"error": inside})
+            self.transport.write(
+                b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\n"
+                b"connection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+            )
+        self.transport.close()

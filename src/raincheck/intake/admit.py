@@ -1,0 +1,184 @@
+"""Takes what a caller wants done (a Submission), hands on a NewRequest that is fit for the record; pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from urllib.parse import urlsplit
+
+import msgspec
+
+from raincheck.core.clock import DAY, MINUTE
+from raincheck.core.errors import BadInput
+from raincheck.core.model import NewRequest, Priority, Tenant
+
+REPEAT_WINDOW = 15 * MINUTE
+"""How long a client's own retry is recognised by its content, when it sends no idempotency key."""
+FARTHEST = 365 * DAY
+MAX_METADATA = 16
+
+OPERATIONS = {
+    "/chat/completions": "chat.completion",
+    "/completions": "completion",
+    "/embeddings": "embedding",
+    "/responses": "response",
+    "/images/generations": "image.generation",
+}
+PRIORITIES = {
+    "priority": Priority.PRIORITY,
+    "default": Priority.DEFAULT,
+    "auto": Priority.DEFAULT,
+    "flex": Priority.FLEX,
+    "batch": Priority.BATCH,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What may be asked of any deferred request; times are microseconds since the epoch."""
+
+    webhook_url: str | None = None
+    not_before: int | None = None
+    deadline: int | None = None
+    expires_in: int | None = None
+    """A deadline as a time from now, in microseconds."""
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    max_attempts: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A call to be made later, as an edge understood it."""
+
+    path: str
+    """Below the upstream's base URL: `/chat/completions`."""
+    model: str
+    payload: bytes
+    service_tier: str | None = None
+    options: Options = Options()
+    idempotency_key: str | None = None
+    client_retry: int | None = None
+    """Which retry of its own the client says this is (0: the first try); None when it does not say."""
+
+
+def admit(submission: Submission, tenant: Tenant, *, new_id: str, max_attempts: int, now: int) -> NewRequest:
+    """The record to submit for a tenant. Raises BadInput, naming what is wrong; the model is the caller's to check."""
+    options = submission.options
+    deadline = _deadline(options, now)
+    _check_start(options.not_before, deadline, now)
+    if options.max_attempts is not None and not 1 <= options.max_attempts <= 100:
+        raise BadInput("max_attempts must be between 1 and 100.", param="max_attempts")
+    key = submission.idempotency_key
+    repeatable = key is None and submission.client_retry is not None
+    return NewRequest(
+        id=new_id,
+        tenant=tenant.name,
+        queue=submission.model,
+        operation=operation_of(submission.path),
+        path=submission.path,
+        model=submission.model,
+        payload=submission.payload,
+        created_at=now,
+        priority=_priority(submission.service_tier),
+        weight=tenant.weight,
+        not_before=options.not_before if options.not_before is None or options.not_before > now else None,
+        deadline=deadline,
+        max_attempts=options.max_attempts or max_attempts,
+        metadata=_metadata(options.metadata),
+        webhook_url=_webhook_url(options.webhook_url),
+        max_pending=tenant.max_pending,
+        idempotency_key=_idempotency_key(key),
+        fingerprint=_fingerprint(submission) if key is not None or repeatable else None,
+        # With a key the key alone decides; content would join requests whose callers told them apart.
+        repeat_until=now + REPEAT_WINDOW if repeatable else None,
+        is_retry=repeatable and bool(submission.client_retry),
+    )
+
+
+def operation_of(path: str) -> str:
+    """What kind of work a path asks for: `/chat/completions` is a `chat.completion`."""
+    if (known := OPERATIONS.get(path)) is not None:
+        return known
+    if path == "/videos" or path.startswith("/videos/"):
+        return "video.generation"
+    return path.strip("/").replace("/", ".")
+
+
+def check_model(model: str) -> None:
+    """Raise BadInput for a model name no upstream could have."""
+    if not model or len(model) > 256:
+        raise BadInput("`model` must have between 1 and 256 characters.", param="model")
+    if not model.isprintable():
+        raise BadInput("`model` must not contain control characters.", param="model")
+
+
+def _priority(service_tier: str | None) -> Priority:
+    if service_tier is None:
+        return Priority.DEFAULT
+    if (priority := PRIORITIES.get(service_tier)) is None:
+        raise BadInput(f"service_tier must be one of {', '.join(PRIORITIES)}.", param="service_tier")
+    return priority
+
+
+def _deadline(options: Options, now: int) -> int | None:
+    if options.expires_in is not None:
+        if options.deadline is not None:
+            raise BadInput("Give either `deadline` or `expires_in`, not both.", param="expires_in")
+        if options.expires_in <= 0:
+            raise BadInput("expires_in must be more than 0 seconds.", param="expires_in")
+        deadline, param = now + options.expires_in, "expires_in"
+    elif options.deadline is not None:
+        deadline, param = options.deadline, "deadline"
+        if deadline <= now:
+            raise BadInput("The deadline is in the past; give a later one, or none.", param=param)
+    else:
+        return None
+    if deadline > now + FARTHEST:
+        raise BadInput(f"{param} may lie at most 365 days ahead.", param=param)
+    return deadline
+
+
+def _check_start(not_before: int | None, deadline: int | None, now: int) -> None:
+    if not_before is None:
+        return
+    if not_before > now + FARTHEST:
+        raise BadInput("not_before may lie at most 365 days ahead.", param="not_before")
+    if deadline is not None and not_before >= deadline:
+        raise BadInput("not_before must be earlier than the deadline.", param="not_before")
+
+
+def _metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
+    if len(metadata) > MAX_METADATA:
+        raise BadInput(f"metadata may have at most {MAX_METADATA} entries, this has {len(metadata)}.", param="metadata")
+    for key, value in metadata.items():
+        if not 1 <= len(key) <= 64 or len(value) > 512:
+            raise BadInput(
+                "metadata keys have 1 to 64 characters and values up to 512; shorten them.", param="metadata"
+            )
+        if "\0" in key or "\0" in value:
+            raise BadInput("metadata must not contain NUL characters.", param="metadata")
+    return metadata
+
+
+def _webhook_url(url: str | None) -> str | None:
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        fit = parts.scheme in ("http", "https") and bool(parts.hostname) and len(url) <= 2048 and url.isprintable()
+    except ValueError:
+        fit = False
+    if not fit:
+        raise BadInput("webhook_url must be an http or https URL of at most 2048 characters.", param="webhook_url")
+    return url
+
+
+def _idempotency_key(key: str | None) -> str | None:
+    if key is not None and not (1 <= len(key) <= 255 and all("!" <= char <= "~" for char in key)):
+        raise BadInput("Idempotency-Key must be 1 to 255 visible ASCII characters.", param="Idempotency-Key")
+    return key
+
+
+def _fingerprint(submission: Submission) -> bytes:
+    """What makes two submissions the same, whoever sends them and whenever."""
+    options = msgspec.json.encode((submission.service_tier, submission.options), order="deterministic")
+    return sha256(b"\0".join((submission.path.encode(), options, submission.payload))).digest()

@@ -1,0 +1,109 @@
+"""Takes a request's id, hands on everything that is known about it: the View; or waits for news of it."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from raincheck.core.clock import Clock
+from raincheck.core.model import Attempt, Place, Request, Result
+from raincheck.core.status import Status
+from raincheck.live import Live
+from raincheck.store.protocol import Requests
+from raincheck.upstream.catalogue import Catalogue
+
+LOOK_AGAIN = 5.0
+"""Seconds after which one who waits reads the record unasked: a hint may be lost."""
+
+Reason = Literal["position", "rate_limited", "upstream_down", "paused", "scheduled", "retry"]
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingFor:
+    """Why a pending request is not being worked on."""
+
+    reason: Reason
+    until: int | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A request with all that belongs to it at this moment."""
+
+    request: Request
+    progress: float | None
+    progress_message: str | None
+    attempts: Sequence[Attempt] = ()
+    place: Place | None = None
+    waiting_for: WaitingFor | None = None
+    result: Result | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What reading needs."""
+
+    requests: Requests
+    catalogue: Catalogue
+    live: Live
+    clock: Clock
+
+    async def view(self, tenant: str, request_id: str) -> View:
+        """The request as it stands. Raises NotFound."""
+        return await self.complete(await self.requests.get(tenant, request_id))
+
+    async def complete(self, request: Request) -> View:
+        """The view of a record that was just read."""
+        progress, message = request.progress, request.progress_message
+        # Its history is worth a read only when there was a try before the one that may be running.
+        tried = request.attempt > (request.status is Status.PROCESSING) and not request.purged
+        attempts = await self.requests.attempts(request.tenant, request.id) if tried else ()
+        place = waiting_for = result = None
+        if request.status is Status.PENDING:
+            place = await self.requests.place(request.tenant, request.id)
+            waiting_for = place and waiting_reason(request, place, self.catalogue, self.clock())
+        elif request.status is Status.COMPLETED and not request.purged:
+            result = await self.requests.result(request.tenant, request.id)
+        elif (notes := self.live.notes(request.id)) is not None and not request.status.final:
+            progress, message = notes.progress, notes.progress_message
+        return View(request, progress, message, attempts, place, waiting_for, result)
+
+    async def wait(self, tenant: str, request_id: str, *, seconds: float, since: Status | None = None) -> Request:
+        """The record once the request has ended, or its status is no longer `since`, or the time is over.
+
+        Raises NotFound. The watch is open before the record is read, so that nothing falls between.
+        """
+        now = asyncio.get_running_loop().time
+        give_up = now() + seconds
+        with self.live.watch(request_id) as watch:
+            while True:
+                request = await self.requests.get(tenant, request_id)
+                left = give_up - now()
+                if request.status.final or left <= 0 or (since is not None and request.status is not since):
+                    return request
+                await watch.news(min(left, LOOK_AGAIN))
+
+
+def waiting_reason(request: Request, place: Place, catalogue: Catalogue, now: int) -> WaitingFor:
+    """Why a pending request waits: its own time first, then what stops its queue, then those ahead of it."""
+    if request.due_at is not None and request.due_at > now:
+        if request.attempt:
+            return WaitingFor("retry", request.due_at, f"attempt {request.attempt + 1} starts after a pause")
+        return WaitingFor("scheduled", request.due_at, "it is scheduled for later")
+    if place.paused_until is not None and place.paused_until > now:
+        words = place.pause_reason or "the queue is paused"
+        # The store writes this reason when an upstream said "too many requests"; people's reasons are their own.
+        reason: Reason = "rate_limited" if words.startswith("rate limited") else "paused"
+        return WaitingFor(reason, place.paused_until, words)
+    if (member := catalogue.down(request.model)) is not None:
+        why = f": {member.down_reason}" if member.down_reason else ""
+        return WaitingFor("upstream_down", None, f"the upstream {member.name} is down{why}")
+    return WaitingFor("position", None, _ahead(place))
+
+
+def _ahead(place: Place) -> str:
+    if place.ahead == 0:
+        return "it is next"
+    about = "" if place.exact else "about "
+    return f"{about}1 request is ahead" if place.ahead == 1 else f"{about}{place.ahead} requests are ahead"

@@ -1,0 +1,51 @@
+"""From the settings of one upstream to the upstream."""
+
+from collections.abc import Callable
+from typing import assert_never
+
+from raincheck.core.errors import SettingsInvalid
+from raincheck.core.settings import UpstreamSettings
+from raincheck.upstream.protocol import Upstream
+
+
+def build(settings: UpstreamSettings, *, on_pull: Callable[[int, int], None] | None = None) -> Upstream:
+    """The upstream that these settings describe, not started yet. Raises SettingsInvalid.
+
+    `on_pull` is told how far the pull of the embedded model's weights is: bytes so far, and in all.
+    """
+    match settings.kind:
+        case "openai":
+            from raincheck.upstream.openai import OpenAIUpstream
+
+            if settings.base_url is None:
+                raise SettingsInvalid(f"The upstream {settings.name!r} is of kind openai and needs a base_url.")
+            return OpenAIUpstream(
+                settings.name,
+                settings.base_url,
+                api_key=settings.api_key,
+                stream=settings.stream,
+                silence_timeout=settings.silence_timeout,
+            )
+        case "python":
+            from raincheck.upstream.python import PythonUpstream
+
+            if settings.handler is None:
+                raise SettingsInvalid(f"The upstream {settings.name!r} is of kind python and needs a handler.")
+            return PythonUpstream(
+                name=settings.name,
+                handler=settings.handler,
+                models=settings.models,
+                max_concurrency=settings.max_concurrency,
+            )
+        case "local":
+            from raincheck.upstream.local.upstream import LocalUpstream
+
+            return LocalUpstream(
+                name=settings.name,
+                model_path=settings.model_path,
+                max_concurrency=settings.max_concurrency,
+                silence_timeout=settings.silence_timeout,
+                on_fetch=on_pull,
+            )
+        case _:
+            assert_never(settings.kind)

@@ -1,0 +1,234 @@
+"""Work in, one HTTP call to an OpenAI-compatible server, and its whole answer or a Failure out."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import aiohttp
+import msgspec
+
+from raincheck.core import clock
+from raincheck.core.errors import BadInput, UpstreamDown
+from raincheck.core.outcome import Failure, FailureKind, Reply, RequestError
+from raincheck.upstream.openai import failures
+from raincheck.upstream.openai.listen import Listener
+from raincheck.upstream.openai.payload import Asking, Payload, ask_for_less
+from raincheck.upstream.openai.sse import EventReader, EventTooLarge
+from raincheck.upstream.openai.wire import PROBE_TIMEOUT, TooLarge, Wire, part, read, read_some
+from raincheck.upstream.protocol import Relayed, Report, Work
+
+LARGEST_ANSWER = 64 << 20
+_COMPLETIONS = frozenset({"/chat/completions", "/completions"})
+_MOST_HABITS = 1_000
+_PASSED_ON = ("content-type", "retry-after", "retry-after-ms")
+_PASSED_ON_PREFIXES = ("openai-", "x-ratelimit-")
+
+
+class OpenAIUpstream:
+    """One server that speaks the OpenAI API.
+
+    Completions are always asked for as a stream and assembled: only that makes cancel real on common servers, shows
+    progress, and tells a cut-off answer from a whole one. Every other path is one plain call.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        stream: bool = True,
+        silence_timeout: int = 300 * clock.SECOND,
+        unix_socket: str | None = None,
+        keep_alive: bool = True,
+        largest_answer: int = LARGEST_ANSWER,
+    ) -> None:
+        self._name = name
+        self._api_key = api_key.encode() if api_key else None
+        self._largest = largest_answer
+        self._asking = Asking.STREAM_WITH_USAGE if stream else Asking.WHOLE
+        self._habits: dict[tuple[str, str, bool], Asking] = {}
+        """What this server turned out to take, by path, model and whether there are tools."""
+        self._wire = Wire(
+            base_url,
+            api_key=api_key,
+            silence_timeout=silence_timeout,
+            unix_socket=unix_socket,
+            keep_alive=keep_alive,
+        )
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def start(self) -> None:
+        """Open the client; nothing is sent yet."""
+        await self._wire.open()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._wire.close()
+
+    async def probe(self) -> frozenset[str]:
+        """The models it lists; none when it has no such list, which is no fault."""
+        try:
+            async with self._wire.get("/models") as response:
+                status = response.status
+                body = await read(response, 4 << 20)
+        except TimeoutError as error:
+            message = f"The upstream {self.name!r} did not answer GET /models within {PROBE_TIMEOUT:.0f} s."
+            raise UpstreamDown(message) from error
+        except TooLarge as error:
+            raise UpstreamDown(f"The list of models of the upstream {self.name!r} is larger than 4 MiB.") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise UpstreamDown(failures.broke(self.name, error).error.message) from error
+        if status in (404, 405, 501):
+            return frozenset()
+        if not 200 <= status < 300:
+            raise UpstreamDown(f"GET /models: {self._refused(status, {}, body).error.message}")
+        return _listed(self.name, body)
+
+    async def perform(self, work: Work, report: Report) -> Reply | Failure:
+        """Make the call; cancelling closes its connection at once, which is how these servers are told to stop."""
+        try:
+            payload = Payload.read(work.payload) if work.path in _COMPLETIONS else None
+            if payload is not None:
+                return await self._complete(work, payload, report)
+            async with self._wire.post(work.path, work.payload) as response:
+                return await self._answer(response)
+        except BadInput as error:
+            return Failure(FailureKind.REJECTED, RequestError(error.message, error.kind, error.code))
+        except (TooLarge, EventTooLarge):
+            return failures.too_large(self.name, self._largest)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return failures.broke(self.name, error)
+
+    @asynccontextmanager
+    async def relay(self, path: str, payload: bytes) -> AsyncGenerator[Relayed]:
+        """Pass a call through as it is. The body raises UpstreamDown when the connection breaks midway."""
+        async with AsyncExitStack() as stack:
+            try:
+                response = await stack.enter_async_context(self._wire.post(path, payload))
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise UpstreamDown(failures.broke(self.name, error).error.message) from error
+            yield Relayed(response.status, _passed_on(response.headers), self._pieces(response))
+
+    async def _complete(self, work: Work, payload: Payload, report: Report) -> Reply | Failure:
+        """Ask for a stream, and for less when that is refused; what works is remembered for the next call."""
+        habit = (work.path, work.model, "tools" in payload.members)
+        asking = known = self._habits.get(habit, self._asking)
+        while True:
+            answer = await self._ask(work, payload, asking, report)
+            less = ask_for_less(asking, answer) if isinstance(answer, Failure) else None
+            if less is None:
+                break
+            asking = less
+        if asking is not known and isinstance(answer, Reply) and len(self._habits) < _MOST_HABITS:
+            self._habits[habit] = asking
+        return answer
+
+    async def _ask(self, work: Work, payload: Payload, asking: Asking, report: Report) -> Reply | Failure:
+        async with self._wire.post(work.path, payload.encode(asking)) as response:
+            if not 200 <= response.status < 300 or asking is Asking.WHOLE:
+                return await self._answer(response, completion=True)
+            listener = Listener(self.name, payload, report, legacy=work.path == "/completions", largest=self._largest)
+            if response.content_type == "text/event-stream":
+                return await self._listen(response, listener)
+            # Some cannot stream and answer the whole thing, and some stream under another name.
+            body = await read(response, self._largest)
+            if body.lstrip()[:6].startswith((b"data:", b"event:", b":")):
+                reader = EventReader(self._largest)
+                listener.take(reader.feed(body) + reader.end())
+                return listener.answer()
+            return self._judge(response, body, completion=True)
+
+    async def _listen(self, response: aiohttp.ClientResponse, listener: Listener) -> Reply | Failure:
+        reader = EventReader(self._largest)
+        try:
+            async for piece in response.content.iter_any():
+                if listener.take(reader.feed(piece)):
+                    await part(response)
+                    return listener.answer()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return listener.answer(failures.broke(self.name, error))
+        listener.take(reader.end())
+        return listener.answer()
+
+    async def _answer(self, response: aiohttp.ClientResponse, *, completion: bool = False) -> Reply | Failure:
+        if not 200 <= response.status < 300:
+            return self._refused(response.status, response.headers, await read_some(response, failures.KEPT))
+        return self._judge(response, await read(response, self._largest), completion=completion)
+
+    def _judge(self, response: aiohttp.ClientResponse, body: bytes, *, completion: bool) -> Reply | Failure:
+        """A whole body as a Reply, unless it is not what a success looks like."""
+        content_type = response.headers.get("content-type", "application/json")
+        usage = None
+        if completion or "json" in content_type or "html" in content_type:
+            try:
+                peek = _peek(body)
+            except (msgspec.DecodeError, RecursionError):
+                return failures.transient(self.name, "upstream_not_json", "answered something that is no JSON.", body)
+            if completion and peek.choices == _NULL and peek.error != _NULL:
+                return failures.streamed(self.name, body)
+            usage = None if peek.usage == _NULL else bytes(peek.usage)
+        return Reply(body, response.status, content_type, usage)
+
+    def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        if self._api_key is not None:
+            # Some quote the key they refuse; whoever reads the error is not who may know it.
+            body = body.replace(self._api_key, b"***")
+        return failures.answered(self.name, status, headers, body, now=clock.now())
+
+    async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        try:
+            async for piece in response.content.iter_any():
+                yield piece
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UpstreamDown(failures.broke(self.name, error).error.message) from error
+
+
+_NULL = msgspec.Raw(b"null")
+
+
+class _Peek(msgspec.Struct):
+    """The members of an answer that matter here; the rest is only checked to be JSON."""
+
+    usage: msgspec.Raw = _NULL
+    error: msgspec.Raw = _NULL
+    choices: msgspec.Raw = _NULL
+
+
+def _peek(body: bytes) -> _Peek:
+    try:
+        return msgspec.json.decode(body, type=_Peek)
+    except msgspec.ValidationError:
+        msgspec.json.decode(body)
+        return _Peek()
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _Listing(msgspec.Struct):
+    data: list[_Model]
+
+
+def _listed(name: str, body: bytes) -> frozenset[str]:
+    try:
+        listing = msgspec.json.decode(body, type=_Listing)
+    except msgspec.DecodeError as error:
+        message = f"The upstream {name!r} answered GET /models with no list of models; check its base_url."
+        raise UpstreamDown(message) from error
+    return frozenset(model.id for model in listing.data)
+
+
+def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that mean something to whoever made the call; framing and encoding are ours."""
+    kept: dict[str, str] = {}
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower in _PASSED_ON or lower.startswith(_PASSED_ON_PREFIXES):
+            kept[lower] = value
+        elif lower == "x-request-id":
+            kept["x-upstream-request-id"] = value
+    return kept

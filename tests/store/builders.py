@@ -1,0 +1,145 @@
+"""What store tests are made of: a clock to turn, requests to submit, and the ways an attempt can go."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import replace
+from itertools import count
+from typing import Any, Literal, Protocol
+
+from raincheck.core.clock import DAY, MINUTE, SECOND, micros
+from raincheck.core.ids import new_id
+from raincheck.core.model import Finish, Lease, NewRequest, Page, Query, Request, Submitted
+from raincheck.core.outcome import Ended, Released, Reply, RequestError, Retry, Succeeded
+from raincheck.core.status import Status
+from raincheck.store.protocol import Change, Store
+
+START = 1_790_000_000 * SECOND
+LEASE = MINUTE
+RETENTION = 7 * DAY
+ANSWER = b'{"choices": [{"text": "hi"}]}'
+BROKEN = RequestError("The upstream broke.", code="upstream_failed")
+
+_numbers = count(1)
+
+
+class FakeClock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self._now = START
+
+    def now(self) -> int:
+        return self._now
+
+    def advance(self, *, seconds: float) -> None:
+        self._now += micros(seconds)
+
+    def advance_to(self, moment: int) -> None:
+        self._now = max(self._now, moment)
+
+
+class Home(Protocol):
+    """Where one store keeps its record; opened again, it is the same store."""
+
+    @property
+    def clock(self) -> FakeClock: ...
+
+    def open(self) -> AbstractAsyncContextManager[Store]: ...
+
+
+def a_request(*, queue: str = "small", tenant: str = "t", **changes: Any) -> NewRequest:
+    """A request that nothing is special about but what the test names."""
+    plain = NewRequest(
+        id=new_id("req"),
+        tenant=tenant,
+        queue=queue,
+        operation="chat.completion",
+        path="/chat/completions",
+        model=queue,
+        payload=b'{"number": %d}' % next(_numbers),
+        created_at=START,
+    )
+    return replace(plain, **changes)
+
+
+async def submitted(store: Store, how_many: int = 1, **changes: Any) -> list[Request]:
+    """The records of so many new requests, submitted together."""
+    answers = await store.requests.submit([a_request(**changes) for _ in range(how_many)])
+    return [accepted(answer).request for answer in answers]
+
+
+async def claimed(
+    store: Store, how_many: int = 1, *, queue: str = "small", worker: str = "w", lease_for: int = LEASE
+) -> list[Lease]:
+    """Up to so many leases of one queue."""
+    return await store.leases.claim({queue: how_many}, worker=worker, lease_for=lease_for)
+
+
+async def running(store: Store, **changes: Any) -> Lease:
+    """The lease of a request that was just submitted and claimed."""
+    [request] = await submitted(store, **changes)
+    [lease] = await claimed(store, queue=request.queue)
+    assert lease.fence.request_id == request.id
+    return lease
+
+
+async def completed(store: Store, body: bytes = ANSWER, **changes: Any) -> str:
+    """The id of a request that has been completed."""
+    lease = await running(store, **changes)
+    assert await store.leases.finish([success(lease, body)]) == []
+    return lease.fence.request_id
+
+
+async def events(store: Store, request_id: str, tenant: str = "t") -> list[str]:
+    """The types of the events a request has written."""
+    return [event.type for event in await store.upkeep.events(tenant, request_id)]
+
+
+async def status(store: Store, request_id: str, tenant: str = "t") -> Status:
+    return (await store.requests.get(tenant, request_id)).status
+
+
+async def pages(store: Store, query: Query, tenant: str = "t") -> AsyncIterator[Page]:
+    """Page after page of a query."""
+    while True:
+        page = await store.requests.search(tenant, query)
+        yield page
+        if not page.has_more:
+            return
+        query = replace(query, after=page.requests[-1].id)
+
+
+def accepted(answer: object) -> Submitted:
+    assert isinstance(answer, Submitted), answer
+    return answer
+
+
+def ids(leases: list[Lease]) -> list[str]:
+    return [lease.fence.request_id for lease in leases]
+
+
+def success(lease: Lease, body: bytes = ANSWER, **reply: Any) -> Finish:
+    return Finish(lease.fence, Succeeded(Reply(body, **reply)), "up")
+
+
+def retry(lease: Lease, due_at: int) -> Finish:
+    return Finish(lease.fence, Retry(BROKEN, due_at), "up")
+
+
+def release(lease: Lease, **changes: Any) -> Finish:
+    return Finish(lease.fence, Released(**changes), "up")
+
+
+def failure(
+    lease: Lease, end: Literal[Status.FAILED, Status.EXPIRED, Status.CANCELLED] = Status.FAILED, **error: Any
+) -> Finish:
+    return Finish(lease.fence, Ended(end, RequestError(**error) if error else BROKEN), "up")
+
+
+@contextmanager
+def heard(store: Store, listener: Callable[[Change], None] | None = None) -> Iterator[list[Change]]:
+    """The hints that come while the block runs."""
+    changes: list[Change] = []
+    stop = store.changes.listen(listener or changes.append)
+    yield changes
+    stop()

@@ -1,0 +1,122 @@
+"""What `protocol.Registry` promises."""
+
+import pytest
+
+from raincheck.core.clock import MINUTE, SECOND
+from raincheck.core.errors import NotFound
+from raincheck.core.model import ApiKey, Queue, Tenant
+from raincheck.store.protocol import Store
+from tests.store.builders import START, FakeClock, Home, claimed, completed, running, submitted
+
+
+def a_key(number: int, *, tenant: str = "t") -> ApiKey:
+    return ApiKey(
+        id=f"key_{number}",
+        tenant=tenant,
+        name=f"key number {number}",
+        hint="rc_abc",
+        scopes=frozenset({"read", "write"}),
+        created_at=START + number,
+    )
+
+
+async def test_a_tenant_that_was_never_put_has_the_defaults(store: Store) -> None:
+    assert await store.registry.tenant("nobody") == Tenant("nobody")
+
+
+async def test_a_tenant_is_created_and_then_replaced(store: Store) -> None:
+    for tenant in (Tenant("t", 2.5, 10, 1_000), Tenant("t", 0.5)):
+        await store.registry.put_tenant(tenant)
+        assert await store.registry.tenant("t") == tenant
+    assert await store.registry.tenant("else") == Tenant("else")
+
+
+async def test_a_key_is_found_by_the_digest_of_its_secret(home: Home) -> None:
+    async with home.open() as store:
+        await store.registry.add_key(a_key(1), b"one")
+        await store.registry.add_key(a_key(2, tenant="else"), b"two")
+    async with home.open() as store:
+        assert await store.registry.find_key(b"one") == a_key(1)
+        assert await store.registry.find_key(b"two") == a_key(2, tenant="else")
+        assert await store.registry.find_key(b"three") is None
+        assert await store.registry.find_key(b"") is None
+
+
+async def test_a_revoked_key_is_not_found_but_listed(store: Store, clock: FakeClock) -> None:
+    await store.registry.add_key(a_key(1), b"one")
+    clock.advance(seconds=5)
+    revoked = await store.registry.revoke_key("key_1")
+    assert revoked.revoked_at == START + 5 * SECOND
+    assert await store.registry.find_key(b"one") is None
+    assert await store.registry.keys() == [revoked]
+
+
+async def test_revoking_twice_changes_nothing(store: Store, clock: FakeClock) -> None:
+    await store.registry.add_key(a_key(1), b"one")
+    first = await store.registry.revoke_key("key_1")
+    clock.advance(seconds=5)
+    assert await store.registry.revoke_key("key_1") == first
+
+
+async def test_revoking_an_unknown_key_is_not_found(store: Store) -> None:
+    with pytest.raises(NotFound, match="key_9"):
+        await store.registry.revoke_key("key_9")
+
+
+async def test_all_keys_are_listed_oldest_first(store: Store) -> None:
+    for number in (2, 3, 1):
+        await store.registry.add_key(a_key(number), b"%d" % number)
+    assert await store.registry.keys() == [a_key(1), a_key(2), a_key(3)]
+
+
+async def test_queues_says_how_many_wait_and_run_in_every_queue_that_was_ever_used(store: Store) -> None:
+    assert await store.registry.queues() == []
+    await submitted(store, 3, queue="b", tenant="one")
+    await submitted(store, 2, queue="b", tenant="two", not_before=START + MINUTE)
+    await claimed(store, 2, queue="b")
+    await completed(store, queue="a")
+    await store.registry.set_queue("c", max_concurrency=4)
+    assert await store.registry.queues() == [
+        Queue(name="a", pending=0, processing=0),
+        Queue(name="b", pending=3, processing=2),
+        Queue(name="c", pending=0, processing=0, max_concurrency=4),
+    ]
+
+
+async def test_a_cap_holds_before_the_queues_first_request_and_is_lifted_with_none(store: Store) -> None:
+    """G7."""
+    await store.registry.set_queue("small", max_concurrency=1)
+    await submitted(store, 3)
+    assert len(await claimed(store, 9)) == 1
+    await store.registry.set_queue("small", max_concurrency=2)
+    assert len(await claimed(store, 9)) == 1
+    await store.registry.set_queue("small", max_concurrency=None)
+    assert len(await claimed(store, 9)) == 1
+
+
+async def test_a_lowered_cap_lets_what_runs_run(store: Store) -> None:
+    """G7."""
+    await submitted(store, 5)
+    assert len(await claimed(store, 3)) == 3
+    await store.registry.set_queue("small", max_concurrency=1)
+    assert await claimed(store, 9) == []
+
+
+async def test_pausing_keeps_the_cap_and_capping_keeps_the_pause(store: Store) -> None:
+    await store.registry.pause_queue("q", until=START + MINUTE, reason="repairs")
+    await store.registry.set_queue("q", max_concurrency=3)
+    await store.registry.pause_queue("q", until=START + 2 * MINUTE)
+    assert await store.registry.queues() == [
+        Queue(name="q", pending=0, processing=0, max_concurrency=3, paused_until=START + 2 * MINUTE)
+    ]
+
+
+async def test_none_opens_a_paused_queue_at_once(store: Store) -> None:
+    await running(store)
+    await submitted(store)
+    await store.registry.pause_queue("small", until=START + MINUTE, reason="repairs")
+    assert await claimed(store) == []
+    await store.registry.pause_queue("small", until=None)
+    [queue] = await store.registry.queues()
+    assert (queue.paused_until, queue.pause_reason) == (None, None)
+    assert len(await claimed(store)) == 1
