@@ -10,6 +10,7 @@ sentence for is an error, so that nothing is left out of the reference.
 import ast
 import inspect
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,11 @@ def pages() -> dict[Path, str]:
 
 def main(arguments: Sequence[str]) -> int:
     check = "--check" in arguments
-    stale = [path for path, text in pages().items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
-    for path in stale:
+    stale = {path: text for path, text in pages().items() if not path.is_file() or path.read_text("utf-8") != text}
+    for path, text in stale.items():
         sys.stdout.write(f"{'stale' if check else 'written'}: {path.relative_to(DOCS.parent)}\n")
         if not check:
-            path.write_text(pages()[path], encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
     return 1 if check and stale else 0
 
 
@@ -84,11 +85,11 @@ def status_page() -> str:
     lines += [
         f"| `{status}` | {'yes' if status.final else 'no'} | {_sentence(STATUSES, status.value)} |" for status in Status
     ]
-    lines += [
-        "",
-        "A final status never changes (G2 in [the guarantees](../guarantees.md)). A request that is tried again",
-    ]
-    lines += ["is `pending` in between; its `attempt` is then above 0 and `waiting_for.reason` is `retry`."]
+    lines += _text("""
+
+        A final status never changes (G2 in [the guarantees](../guarantees.md)). A request that is tried again is
+        `pending` in between; its `attempt` is then above 0 and `waiting_for.reason` is `retry`.
+    """)
     return "\n".join(lines) + "\n"
 
 
@@ -97,23 +98,29 @@ def events_page() -> str:
     from raincheck.core.status import FINAL, Status
     from raincheck.intake.admit import OPERATIONS, operation_of
 
-    ends = [status for status in Status if status in FINAL]
-    lines = [PRINTED, "# Events", ""]
-    lines += ["One end, one event: it is written in the transaction that ends the request, under the name", ""]
-    lines += [
-        "    <operation>.<status>",
-        "",
-        "**Nothing delivers events yet.** Webhook delivery comes in a later release;",
+    lines = [
+        PRINTED,
+        *_text("""
+            # Events
+
+            One end, one event: it is written in the transaction that ends the request, and named
+
+                <operation>.<status>
+
+            **Nothing delivers events yet.** Webhook delivery comes in a later release; until then a `webhook_url` is
+            checked, recorded with the event, and not called. Follow a request with
+            [`GET /v1/requests/{id}/events`](http.md#follow-a-request) instead.
+
+            | Posted to, below `/v1` | Operation | Events |
+            |---|---|---|
+        """),
     ]
-    lines += ["until then `webhook_url` is checked, recorded with the event, and not called. Follow a request with"]
-    lines += ["[`GET /v1/requests/{id}/events`](http.md#follow-a-request) instead.", ""]
-    lines += ["| Posted to, below `/v1` | Operation | Events |", "|---|---|---|"]
-    for path, operation in (*OPERATIONS.items(), ("/videos", operation_of("/videos"))):
-        names = ", ".join(f"`{event_type(operation, status)}`" for status in ends)
+    for path, operation in OPERATIONS.items():
+        names = ", ".join(f"`{event_type(operation, status)}`" for status in Status if status in FINAL)
         lines.append(f"| `{path}` | `{operation}` | {names} |")
-    other = operation_of("/audio/transcriptions")
-    lines += ["", "Any other path is its own operation, with dots for slashes: `/audio/transcriptions` is"]
-    lines += [f"`{other}`, and ends as `{event_type(other, Status.COMPLETED)}` and so on."]
+    other = operation_of("/audio/speech")
+    lines += ["", "Any other path is its own operation, with dots for slashes:"]
+    lines += [f"`/audio/speech` is `{other}` and may end as `{event_type(other, Status.COMPLETED)}`."]
     return "\n".join(lines) + "\n"
 
 
@@ -146,33 +153,55 @@ REASONS = {
 
 
 def errors_page() -> str:
-    lines = [PRINTED, "# Errors", "", "## What a call is answered with", ""]
-    lines += ['Below `/v1`: `{"error": {"message", "type", "param", "code"}}`; below `/xai/v1`: `{"code", "error"}`.']
-    lines += ["The message says what to do next and may be more exact than the one here; `code` and `type` are for"]
-    lines += ["programs. `Retry-After` is there when trying again makes sense after so many seconds, and a 409 carries"]
-    lines += ["`x-should-retry: false`, because clients take a 409 for a lock that will be free in a moment.", ""]
-    lines += ["| HTTP | `code` | `type` | Message |", "|---|---|---|---|"]
-    only_at_start = list[str]()
+    answers, at_start = list[str](), list[str]()
     for error in sorted(_errors(), key=lambda error: error.http):
         text = " ".join(inspect.cleandoc(error.__doc__ or "").split())
-        if error.http == 500 and error.code != "internal_error":
-            only_at_start.append(f"| `{error.code}` | {text} |")
+        # Errors that no call meets have no HTTP status of their own.
+        if "http" in vars(error):
+            answers.append(f"| {error.http} | `{error.code}` | `{error.kind}` | {text} |")
         else:
-            lines.append(f"| {error.http} | `{error.code}` | `{error.kind}` | {text} |")
-    lines += ["", "## What stops a command or the start of the server", ""]
-    lines += ['Told on stderr, with exit code 1; with `--json` as `{"error": {"message", "code", "exit_code"}}`.', ""]
-    lines += ["| `code` | Message |", "|---|---|", *only_at_start]
-    lines += ["", "## Why a request or an attempt did not succeed", ""]
-    lines += ["The `code` in a request's `error` and in its `attempts`. An upstream's own code and message come first"]
-    lines += [
-        "when it sent some, and `error.upstream` has its name, status and body, word for word. *Tried again*: the"
+            at_start.append(f"| `{error.code}` | {text} |")
+    lines = [
+        PRINTED,
+        *_text("""
+            # Errors
+
+            ## What a call is answered with
+
+            Below `/v1`: `{"error": {"message", "type", "param", "code"}}`; below `/xai/v1`: `{"code", "error"}`. The
+            message says what to do next and may be more exact than the one here; `code` and `type` are for programs.
+            `Retry-After` is there when trying again makes sense after so many seconds. A 409 carries
+            `x-should-retry: false`, because clients take a 409 for a lock that will be free in a moment.
+
+            | HTTP | `code` | `type` | Message |
+            |---|---|---|---|
+        """),
+        *answers,
+        *_text("""
+
+            ## What stops a command or the start of the server
+
+            Told on stderr, with exit code 1; with `--json` as `{"error": {"message", "code", "exit_code"}}`.
+
+            | `code` | Message |
+            |---|---|
+        """),
+        *at_start,
+        *_text("""
+
+            ## Why a request or an attempt did not succeed
+
+            The `code` in a request's `error` and in its `attempts`. An upstream's own code and message come first when
+            it sent some, and `error.upstream` has its name, status and body, word for word.
+
+            *Tried again*: the attempt counts, and another follows until `max_attempts`. *Not counted*: nothing was
+            done, so the attempt is given back. *Final*: the request fails at once.
+
+            | `code` | Means |
+            |---|---|
+        """),
+        *(f"| `{code}` | {_sentence(REASONS, code)} |" for code in sorted(reason_codes())),
     ]
-    lines += [
-        "attempt counts, and another follows until `max_attempts`. *Not counted*: nothing was done, so the attempt"
-    ]
-    lines += ["is given back. *Final*: the request fails at once.", ""]
-    lines += ["| `code` | Means |", "|---|---|"]
-    lines += [f"| `{code}` | {_sentence(REASONS, code)} |" for code in sorted(reason_codes())]
     return "\n".join(lines) + "\n"
 
 
@@ -213,15 +242,28 @@ def cli_page() -> str:
     from raincheck.cli.exits import CODES
     from raincheck.cli.main import app
 
-    lines = [PRINTED, "# Commands", "", "`raincheck COMMAND --help` says the same. Flags of `serve` are settings too:"]
-    lines += ["see [settings](settings.md). The commands that talk to a server find it by `--base-url` or"]
-    lines += ["`RAINCHECK_BASE_URL` and send the key in `RAINCHECK_API_KEY`.", "", "## Exit codes", ""]
-    lines += ["| Code | |", "|---|---|", *(f"| {int(code)} | {told} |" for code, told in CODES.items())]
+    lines = [
+        PRINTED,
+        *_text("""
+            # Commands
+
+            `raincheck COMMAND --help` says the same. The flags of `serve` are settings too: see
+            [settings](settings.md). The commands that talk to a server find it by `--base-url` or
+            `RAINCHECK_BASE_URL`, and send the key in `RAINCHECK_API_KEY`.
+
+            ## Exit codes
+
+            | Code | |
+            |---|---|
+        """),
+        *(f"| {int(code)} | {told} |" for code, told in CODES.items()),
+    ]
     for name, command in commands(get_command(app)):
+        context = command.context_class(command)
+        records = [one.get_help_record(context) for one in command.params if one.name != "help"]
         lines += ["", f"## `{name}`", "", *_prose(inspect.cleandoc(command.help or ""))]
-        parameters = [one for one in command.params if one.name != "help" and not getattr(one, "hidden", False)]
-        if parameters:
-            lines += ["", "| Parameter | |", "|---|---|", *(_parameter(one) for one in parameters)]
+        if rows := [_row(*record) for record in records if record]:
+            lines += ["", "| Parameter | |", "|---|---|", *rows]
     return "\n".join(lines) + "\n"
 
 
@@ -244,19 +286,9 @@ def _prose(text: str) -> list[str]:
     return lines[1:]
 
 
-def _parameter(one: Any) -> str:
-    if one.param_type_name == "argument":
-        shown = one.metavar or (one.name or "").upper()
-    else:
-        shown = ", ".join((*one.opts, *one.secondary_opts))
-        if not one.is_flag:
-            shown += f" {one.metavar or one.type.name.upper()}"
-    text = one.help or ""
-    if one.envvar:
-        text += f" Variable `{one.envvar}`."
-    if one.default not in (None, False, (), []) and "[default" not in text:
-        text += f" [default: {one.default}]"
-    return f"| `{shown}` | {text.replace('|', chr(92) + '|').strip()} |"
+def _row(*cells: str) -> str:
+    first, second = (" ".join(cell.split()).replace("|", "\\|") for cell in cells)
+    return f"| `{first}` | {second} |"
 
 
 # --- logs and metrics
@@ -281,29 +313,39 @@ LOG_EVENTS = {
 
 
 def telemetry_page() -> str:
-    lines = [PRINTED, "# Logs and metrics", "", "## Log events", ""]
-    lines += ["One line per event on stderr: for people on a terminal, JSON everywhere else. Every line has `event`,"]
-    lines += [
-        "`level` and `timestamp`. Ids are logged, payloads, results and keys never. `serve` shows `info` and above.",
-        "",
+    lines = [
+        PRINTED,
+        *_text("""
+            # Logs and metrics
+
+            ## Log events
+
+            One line per event on stderr: for people on a terminal, JSON everywhere else. Every line has `event`,
+            `level` and `timestamp`. Ids are logged; payloads, results and keys never. `raincheck serve` shows `info`
+            and above.
+
+            | Event | Level | Fields | Means |
+            |---|---|---|---|
+        """),
     ]
-    lines += ["| Event | Level | Fields | Means |", "|---|---|---|---|"]
     for name, (level, fields) in sorted(log_events().items()):
         shown = ", ".join(f"`{field}`" for field in fields)
         lines.append(f"| `{name}` | {level} | {shown} | {_sentence(LOG_EVENTS, name)} |")
-    lines += [
-        "",
-        "## Metrics",
-        "",
-        "At `GET /metrics`, in Prometheus text; it needs a key with the scope `read` once keys exist.",
-        "",
-    ]
-    lines += ["| Metric | Kind | Labels | Means |", "|---|---|---|---|"]
-    lines += [
-        f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {told} |"
-        for name, kind, labels, told in metrics()
-    ]
-    lines += ["", "Counters start at 0 with the process. Durations are in seconds. Traces are not exported yet."]
+    lines += _text("""
+
+        ## Metrics
+
+        At `GET /metrics`, as Prometheus text; once keys exist it needs one with the scope `read`.
+
+        | Metric | Kind | Labels | Means |
+        |---|---|---|---|
+    """)
+    for name, kind, labels, told in metrics():
+        lines.append(f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {told} |")
+    lines += _text("""
+
+        Counters start at 0 with the process; durations are in seconds. Traces are not exported yet.
+    """)
     return "\n".join(lines) + "\n"
 
 
@@ -386,6 +428,11 @@ def _receiver(function: ast.expr) -> str:
 def _words(argument: ast.expr) -> list[str]:
     constants = [node.value for node in ast.walk(argument) if isinstance(node, ast.Constant)]
     return [word for word in constants if isinstance(word, str)]
+
+
+def _text(block: str) -> list[str]:
+    """An indented block of Markdown as lines."""
+    return textwrap.dedent(block).removeprefix("\n").rstrip().split("\n")
 
 
 def _sentence(table: Mapping[Any, str], key: object) -> str:

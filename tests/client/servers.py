@@ -2,8 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -174,8 +173,3 @@ def the_original(*answers: Answer) -> Callable[[Asked], Answer]:
 
     return answer
 
-
-@contextmanager
-def serving(answer: Callable[[Asked], Answer]) -> Iterator[ScriptedServer]:
-    with ScriptedServer(answer) as server:
-        yield server

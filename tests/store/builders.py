@@ -1,6 +1,6 @@
 """What store tests are made of: a clock to turn, requests to submit, and the ways an attempt can go."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import replace
 from itertools import count
@@ -19,6 +19,7 @@ RETENTION = 7 * DAY
 ANSWER = b'{"choices": [{"text": "hi"}]}'
 BROKEN = RequestError("The upstream broke.", code="upstream_failed")
 
+Unsuccessful = Literal[Status.FAILED, Status.EXPIRED, Status.CANCELLED]
 _numbers = count(1)
 
 
@@ -130,14 +131,12 @@ def release(lease: Lease, **changes: Any) -> Finish:
     return Finish(lease.fence, Released(**changes), "up")
 
 
-def failure(
-    lease: Lease, end: Literal[Status.FAILED, Status.EXPIRED, Status.CANCELLED] = Status.FAILED, **error: Any
-) -> Finish:
+def failure(lease: Lease, end: Unsuccessful = Status.FAILED, **error: Any) -> Finish:
     return Finish(lease.fence, Ended(end, RequestError(**error) if error else BROKEN), "up")
 
 
 @contextmanager
-def heard(store: Store, listener: Callable[[Change], None] | None = None) -> Iterator[list[Change]]:
+def heard(store: Store, listener: Callable[[Change], None] | None = None) -> Generator[list[Change]]:
     """The hints that come while the block runs."""
     changes: list[Change] = []
     stop = store.changes.listen(listener or changes.append)

@@ -24,6 +24,9 @@ from raincheck.upstream.local.server import LocalModel
 from raincheck.upstream.local.upstream import LocalUpstream
 from tests.upstream.reports import KeptReport, some_work
 
+# One worker of a parallel run is to run them all: several models at once on few cores measure only each other.
+pytestmark = pytest.mark.xdist_group("model")
+
 MODEL = "smollm2-135m"
 Json = dict[str, Any]
 
@@ -102,7 +105,9 @@ class TestTheRealModel:
             adult: bool
 
         schema = {"name": "person", "schema": msgspec.json.schema(Person)["$defs"]["Person"], "strict": True}
-        payload = ask("Anna is 42.", max_tokens=80, response_format={"type": "json_schema", "json_schema": schema})
+        payload = ask(
+            "Anna is 42.", max_tokens=80, temperature=0, response_format={"type": "json_schema", "json_schema": schema}
+        )
         answer = await answered(shared, payload)
 
         assert answer["choices"][0]["finish_reason"] == "stop"

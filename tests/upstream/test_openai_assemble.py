@@ -185,6 +185,8 @@ def test_tokens_are_what_the_upstream_counted_or_else_the_pieces() -> None:
     assert assembly.tokens == 2
     assembly.add(chunk(choice({"content": "c"}), usage={"completion_tokens": 8}), 99)
     assert assembly.tokens == 8
+    assembly.add(chunk(usage={"completion_tokens": 4}), 99)
+    assert assembly.tokens == 8
 
 
 def test_an_abort_is_no_finish() -> None:

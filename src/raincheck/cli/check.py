@@ -104,10 +104,9 @@ def reference_page() -> str:
         "| Setting | Variable | Flag | Value | Default | |",
         "|---|---|---|---|---|---|",
     ]
-    lines += [
-        f"| `{one.name}` | `{one.variable}` | {_code(one.flag)} | {one.unit.words} | {_code(one.default)} | {one.help} |"
-        for one in SETTINGS
-    ]
+    for one in SETTINGS:
+        known_as = f"`{one.name}` | `{one.variable}` | {_code(one.flag)}"
+        lines.append(f"| {known_as} | {one.unit.words} | {_code(one.default)} | {one.help} |")
     lines += ["", "## `[[upstream]]`", "", "One table per server or function that does the work.", ""]
     lines += _short_table(UPSTREAM_SETTINGS)
     lines += ["", '## `[queue."name"]`', "", "One table per queue; a queue is named after its model.", ""]

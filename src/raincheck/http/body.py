@@ -24,6 +24,7 @@ class Body:
         self._until = asyncio.get_running_loop().time() + seconds
         self._size = 0
         self._whole = False
+        self._given_up = False
 
     async def receive(self) -> HTTPReceiveMessage:
         """The next piece. Raises TooLarge, BodyTooSlow. After the last piece, waits for the client to hang up."""
@@ -33,12 +34,13 @@ class Body:
             async with asyncio.timeout_at(self._until):
                 message = cast("HTTPReceiveMessage", await self._receive())
         except TimeoutError:
+            self._given_up = True
             raise BodyTooSlow from None
         if message["type"] == "http.request":
             self._size += len(message["body"])
+            self._whole = not message["more_body"]
             if self._size > self._limit:
                 raise TooLarge(f"The request body has more than {self._limit} bytes, which is all that is accepted.")
-            self._whole = not message["more_body"]
         return message
 
     def linger(self, send: Send) -> Send:
@@ -48,12 +50,13 @@ class Body:
         """
 
         async def lingering(message: Message) -> None:
-            if self._whole or (self.announced is not None and self.announced <= SMALL):
+            small = self.announced is not None and self.announced <= SMALL
+            if self._whole or (small and not self._given_up):
                 await send(message)
             elif message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"connection", b"close")]
                 await send(message)
-            elif message["type"] == "http.response.body" and not message["more_body"]:
+            elif message["type"] == "http.response.body" and not message["more_body"] and not self._given_up:
                 await send({**message, "more_body": True})
                 await self._drain()
                 await send({"type": "http.response.body", "body": b"", "more_body": False})

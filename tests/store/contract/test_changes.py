@@ -80,16 +80,20 @@ async def test_the_hint_has_come_when_the_write_returns(store: Store) -> None:
             assert len(changes) == number
 
 
-async def test_what_waits_for_a_time_is_no_hint_until_it_is_due(store: Store, clock: FakeClock) -> None:
+async def test_what_waits_for_a_time_hints_when_it_gets_the_time_and_when_it_is_due(
+    store: Store, clock: FakeClock
+) -> None:
     with heard(store) as changes:
         await submitted(store, not_before=START + MINUTE)
-        assert ready(changes) == set()
+        assert ready(changes) == {"small"}
+        changes.clear()
         clock.advance(seconds=60)
         await claimed(store, queue="other")
         assert ready(changes) == {"small"}
 
 
 async def free_by_finish(store: Store, _: FakeClock) -> None:
+    await store.registry.set_queue("small", max_concurrency=1)
     await store.leases.finish([success(await running(store))])
 
 
@@ -102,6 +106,7 @@ async def free_by_release(store: Store, _: FakeClock) -> None:
 
 
 async def free_by_cancel(store: Store, _: FakeClock) -> None:
+    await store.registry.set_queue("small", max_concurrency=1)
     await store.requests.cancel("t", (await running(store)).fence.request_id)
 
 

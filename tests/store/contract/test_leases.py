@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 
+import msgspec
 import pytest
 
 from raincheck.core.clock import DAY, HOUR, MINUTE, SECOND
@@ -18,6 +19,7 @@ from tests.store.builders import (
     START,
     FakeClock,
     Home,
+    Unsuccessful,
     a_request,
     claimed,
     events,
@@ -430,19 +432,23 @@ async def test_success_is_recorded_with_result_history_and_event(home: Home) -> 
         assert await events(store, request_id) == ["chat.completion.completed"]
 
 
+@pytest.mark.parametrize("body", ['"no such 🦆"'.encode(), b'{"odd":  1.0e5,\n"err":[]}'], ids=["text", "json"])
 @pytest.mark.parametrize("end", [Status.FAILED, Status.EXPIRED, Status.CANCELLED])
-async def test_an_end_without_a_result_keeps_the_upstreams_own_words(store: Store, end: Status) -> None:
+async def test_an_end_without_a_result_keeps_the_upstreams_own_words(
+    store: Store,
+    end: Unsuccessful,
+    body: bytes,
+) -> None:
     """G6."""
-    assert end in {Status.FAILED, Status.EXPIRED, Status.CANCELLED}
-    upstream = UpstreamError("gpu", 422, "no such 🦆")
+    upstream = UpstreamError("gpu", 422, msgspec.Raw(body))
     error = RequestError("It said no.", "invalid_request_error", "refused", "messages", upstream)
     lease = await running(store)
     words = {name: getattr(error, name) for name in ("message", "type", "code", "param", "upstream")}
     await store.leases.finish([failure(lease, end, **words)])
     record = await store.requests.get("t", lease.fence.request_id)
-    assert (record.status, record.error) == (end, error)
     [attempt] = await store.requests.attempts("t", record.id)
-    assert (attempt.outcome, attempt.error) == (end, error)
+    assert (record.status, attempt.outcome) == (end, end)
+    assert msgspec.json.encode([record.error, attempt.error]) == msgspec.json.encode([error, error])
     assert await events(store, record.id) == [f"chat.completion.{end}"]
 
 

@@ -1,8 +1,9 @@
 """What `protocol.Requests` promises."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -26,6 +27,7 @@ from tests.store.builders import (
     START,
     FakeClock,
     Home,
+    Unsuccessful,
     a_request,
     accepted,
     claimed,
@@ -272,7 +274,7 @@ async def test_any_text_comes_back_as_it_went_in(store: Store, text: str) -> Non
 
 # --- get, place, attempts, result
 
-STRANGER_CALLS = {
+STRANGER_CALLS: dict[str, Callable[[Store, str], Awaitable[object]]] = {
     "get": lambda store, request_id: store.requests.get("stranger", request_id),
     "place": lambda store, request_id: store.requests.place("stranger", request_id),
     "attempts": lambda store, request_id: store.requests.attempts("stranger", request_id),
@@ -334,7 +336,6 @@ async def test_there_is_no_place_for_what_is_not_pending(store: Store) -> None:
     assert await store.requests.place("t", await completed(store)) is None
 
 
-@pytest.mark.slow("two thousand rows")
 async def test_a_far_place_is_an_honest_estimate(store: Store) -> None:
     """Three flows of different weight, 2,000 rows: exact up to 1,000 and within a factor of 1.5 beyond."""
     flows = {"heavy": 2.0, "plain": 1.0, "light": 0.5}
@@ -589,7 +590,9 @@ async def test_cancelling_twice_changes_nothing_and_answers_with_the_record(stor
 
 
 @pytest.mark.parametrize("end", [Status.COMPLETED, Status.FAILED, Status.EXPIRED])
-async def test_cancelling_what_ended_otherwise_is_refused(store: Store, end: Status) -> None:
+async def test_cancelling_what_ended_otherwise_is_refused(
+    store: Store, end: Literal[Status.COMPLETED, Status.FAILED, Status.EXPIRED]
+) -> None:
     """G2."""
     lease = await running(store)
     await store.leases.finish([success(lease) if end is Status.COMPLETED else failure(lease, end)])
@@ -604,7 +607,7 @@ async def test_cancelling_what_ended_otherwise_is_refused(store: Store, end: Sta
 
 @pytest.mark.parametrize("end", [Status.FAILED, Status.CANCELLED, Status.EXPIRED])
 async def test_requeue_submits_a_copy_ready_at_once_and_without_a_deadline(
-    store: Store, clock: FakeClock, end: Status
+    store: Store, clock: FakeClock, end: Unsuccessful
 ) -> None:
     lease = await running(
         store,

@@ -46,6 +46,8 @@ STORAGE_ERRORS = (
     apsw.BusyError,
     apsw.LockedError,
     apsw.PermissionsError,
+    apsw.CorruptError,
+    apsw.NotADBError,
 )
 
 
@@ -148,8 +150,9 @@ class Database:
             raise
         if transaction.ready or transaction.moved:
             change = Change(frozenset(transaction.ready), tuple(transaction.moved))
+            # Soon, not now: a listener that raises must not make what is committed look failed, and be written again.
             for listener in self._listeners:
-                listener(change)
+                asyncio.get_running_loop().call_soon(listener, change)
         return results
 
     async def _begin(self, *, durable: bool) -> None:

@@ -53,6 +53,7 @@ class SqliteLeases:
             ends.count_pending(tx, queue, priority, tenant, -1)
             if deadline is not None and deadline <= tx.now:
                 self._end(tx, ends.Ending(seq, id_, tenant, operation, webhook_url), expired(None))
+                tx.ready.add(queue)  # It took a place in this claim that another could have had.
                 continue
             tx.run(
                 """update request
@@ -144,11 +145,11 @@ class SqliteLeases:
             case Released(_, due_at, pause_until) as outcome:
                 _back_to_pending(tx, row, due_at=due_at, refund=1)
                 if pause_until is not None:
-                    reason = outcome.reason.message if outcome.reason else None
+                    reason = f"rate limited: {outcome.reason.message}" if outcome.reason else "rate limited"
                     tx.run(
-                        """update queue set paused_until = max(coalesce(paused_until, 0), ?), pause_reason = ?
-                            where name = ?""",
-                        (pause_until, f"rate limited: {reason}", queue),
+                        """update queue set paused_until = ?1, pause_reason = ?2
+                            where name = ?3 and coalesce(paused_until, 0) < ?1""",
+                        (pause_until, reason, queue),
                     )
             case _:
                 assert_never(finish.outcome)

@@ -27,6 +27,8 @@ def find(database: Database, row: Row) -> Place:
     measured = database.one("select service, pace, paused_until, pause_reason from queue where name = ?", queue)
     service, pace, paused_until, pause_reason = measured or (None, None, None, None)
     eta = None if service is None or pace is None else int(service + ahead * pace)
+    if paused_until is None or paused_until <= database.now():
+        return Place(ahead, exact, eta, None)
     return Place(ahead, exact, eta, paused_until, pause_reason)
 
 

@@ -18,6 +18,8 @@ from raincheck.core.status import Status
 from raincheck.store.sqlite import ends, places, rows
 from raincheck.store.sqlite.database import Database, Source, Transaction
 
+MAX_SEQ = (1 << 63) - 1
+
 
 class SqliteRequests:
     """See `protocol.Requests`."""
@@ -115,7 +117,7 @@ class SqliteRequests:
         return None if row[3] is None else Result(row[1], row[2], row[3])
 
     async def search(self, tenant: str, query: Query) -> Page:
-        below = None
+        below = MAX_SEQ
         if query.after is not None:
             row = self._database.one("select seq from request where id = ? and tenant = ?", query.after, tenant)
             if row is None:
@@ -137,7 +139,7 @@ class SqliteRequests:
         if query.status is None:
             found = await self._database.read_apart(
                 """select * from record
-                    where tenant = :tenant and (:below is null or seq < :below)
+                    where tenant = :tenant and seq < :below
                       and (:model is null or model = :model) and (:queue is null or queue = :queue)
                       and (:operation is null or operation = :operation)
                       and (:created_after is null or created_at >= :created_after)
@@ -151,7 +153,7 @@ class SqliteRequests:
         else:
             found = await self._database.read_apart(
                 """select * from record
-                    where tenant = :tenant and status = :status and (:below is null or seq < :below)
+                    where tenant = :tenant and status = :status and seq < :below
                       and (:model is null or model = :model) and (:queue is null or queue = :queue)
                       and (:operation is null or operation = :operation)
                       and (:created_after is null or created_at >= :created_after)

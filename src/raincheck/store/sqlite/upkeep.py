@@ -55,7 +55,7 @@ class SqliteUpkeep:
                 "delete from seen where (tenant, key) in"
                 " (select tenant, key from seen where expires_at <= ? limit ?) returning 1",
                 tx.now,
-                limit,
+                limit - len(due),
             )
             return len(due) + len(stale)
 

@@ -71,7 +71,8 @@ class Assembly:
 
     def _count(self, pieces: int, usage: Any) -> None:
         counted = cast("Json", usage).get("completion_tokens") if isinstance(usage, dict) else None
-        self.tokens = counted if isinstance(counted, int) and counted else self.tokens + pieces
+        # llama.cpp counts one choice only; progress never goes back.
+        self.tokens = max(self.tokens + pieces, counted) if isinstance(counted, int) else self.tokens + pieces
 
 
 class _Choice:

@@ -142,11 +142,13 @@ create table api_key (
     revoked_at integer
 ) strict, without rowid;
 
--- A request as it is read, in the order `rows.py` expects.
+-- A request as it is read, in the order `rows.py` expects. Subqueries, because left joins took eight times as long.
 create view record as
     select r.id, r.tenant, r.queue, r.operation, r.path, r.model, r.status, r.priority, r.attempt, r.max_attempts,
            r.created_at, r.started_at, r.ended_at, r.due_at, r.deadline, r.purge_at, r.progress, r.progress_message,
-           r.webhook_url, r.purged, p.metadata, t.error, t.usage, r.seq
-      from request r
-      left join payload p on p.seq = r.seq
-      left join result t on t.seq = r.seq;
+           r.webhook_url, r.purged,
+           (select metadata from payload p where p.seq = r.seq) as metadata,
+           (select error from result t where t.seq = r.seq) as error,
+           (select usage from result t where t.seq = r.seq) as usage,
+           r.seq
+      from request r;

@@ -1,0 +1,407 @@
+"""Any order at all: random lives of requests against a plain model, with G2, G3 and G6 as invariants.
+
+`HYPOTHESIS_PROFILE=nightly` runs a thousand lives instead of sixty.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from raincheck.core.clock import HOUR, SECOND
+from raincheck.core.errors import AlreadyEnded, NotEnded, NotFound, NotRequeueable, RaincheckError, ResultGone
+from raincheck.core.model import Beat, Fence, Lease, Priority, Request
+from raincheck.core.status import MOVES, Status
+from tests.store.builders import (
+    LEASE,
+    RETENTION,
+    Home,
+    a_request,
+    failure,
+    release,
+    retry,
+    success,
+)
+
+EXAMPLES = 1_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 60
+QUEUES = ("left", "right")
+WEIGHTS = {"one": 1.0, "two": 2.0}
+ORDINARY = [Priority.DEFAULT, Priority.BATCH]
+
+T = TypeVar("T")
+some_time = st.none() | st.sampled_from([1, 30, 90]).map(lambda seconds: seconds * SECOND)
+
+
+@dataclass(slots=True)
+class Row:
+    """What the model knows of one request."""
+
+    id: str
+    number: int
+    tenant: str
+    queue: str
+    priority: Priority
+    tag: float
+    max_attempts: int
+    due_at: int | None
+    deadline: int | None
+    status: Status = Status.PENDING
+    attempt: int = 0
+    fence: int = 0
+    result: bytes | None = None
+    purge_at: int | None = None
+    purged: bool = False
+    final: Request | None = None
+    """The record as it was first read after the end."""
+
+    @property
+    def place(self) -> tuple[int, float, int]:
+        return self.priority, self.tag, self.number
+
+
+@dataclass(slots=True)
+class Model:
+    """Raincheck's record in plain Python: the rules of `store/protocol.py`, without any care for speed or crashes."""
+
+    rows: dict[str, Row] = field(default_factory=dict[str, Row])
+    last_tag: dict[tuple[str, Priority, str], float] = field(default_factory=dict[tuple[str, Priority, str], float])
+    virtual_time: dict[tuple[str, Priority], float] = field(default_factory=dict[tuple[str, Priority], float])
+    paused_until: dict[str, int] = field(default_factory=dict[str, int])
+    numbers: count[int] = field(default_factory=count)
+
+    def submit(self, new_id: str, tenant: str, queue: str, priority: Priority, **rest: Any) -> None:
+        share, flow = 1 / WEIGHTS[tenant], (queue, priority, tenant)
+        behind = self.virtual_time.get((queue, priority), 0.0)
+        tag = self.last_tag[flow] = max(self.last_tag.get(flow, behind), behind) + share
+        self.rows[new_id] = Row(new_id, next(self.numbers), tenant, queue, priority, tag, **rest)
+
+    def claim(self, queue: str, places: int, now: int) -> list[Row]:
+        for row in self.rows.values():
+            if row.due_at is not None and row.due_at <= now:
+                self._wake(row, now)
+        if self.paused_until.get(queue, 0) > now:
+            return []
+        ready = [row for row in self.of(queue, Status.PENDING) if row.due_at is None]
+        claimed = list[Row]()
+        for row in sorted(ready, key=lambda row: row.place)[:places]:
+            if row.deadline is not None and row.deadline <= now:
+                self.end(row, Status.EXPIRED, now)
+                continue
+            row.status, row.attempt, row.fence, row.due_at = (
+                Status.PROCESSING,
+                row.attempt + 1,
+                row.fence + 1,
+                now + LEASE,
+            )
+            lane = (queue, row.priority)
+            self.virtual_time[lane] = max(self.virtual_time.get(lane, 0.0), row.tag)
+            claimed.append(row)
+        return claimed
+
+    def _wake(self, row: Row, now: int) -> None:
+        if row.status is Status.PENDING:
+            row.due_at = None
+        elif row.deadline is not None and row.deadline <= now:
+            self.end(row, Status.EXPIRED, now)
+        elif row.attempt >= row.max_attempts:
+            self.end(row, Status.FAILED, now)
+        else:
+            self.back(row, None, now)
+
+    def back(self, row: Row, due_at: int | None, now: int) -> None:
+        row.status = Status.PENDING
+        row.due_at = due_at if due_at is not None and due_at > now else None
+
+    def end(self, row: Row, status: Status, now: int, result: bytes | None = None) -> None:
+        row.status, row.result, row.due_at, row.purge_at = status, result, None, now + RETENTION
+
+    def holds(self, fence: Fence) -> bool:
+        row = self.rows.get(fence.request_id)
+        return row is not None and row.status is Status.PROCESSING and row.fence == fence.number
+
+    def of(self, queue: str, status: Status) -> list[Row]:
+        return [row for row in self.rows.values() if row.queue == queue and row.status is status]
+
+    def next_due(self, now: int) -> int | None:
+        moments = [row.due_at for row in self.rows.values() if row.due_at is not None]
+        return min(moments + [until for until in self.paused_until.values() if until > now], default=None)
+
+
+class Lives(RuleBasedStateMachine):
+    """Each rule does one thing to the store and to the model, and compares the answers."""
+
+    requests: Bundle[str] = Bundle("requests")
+    leases: Bundle[Lease] = Bundle("leases")
+    """Every lease that was ever handed out: most are zombies."""
+
+    def __init__(self, home: Home) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self.exits = AsyncExitStack()
+        self.clock = home.clock
+        self.store = self.do(self.exits.enter_async_context(home.open()))
+        self.model = Model()
+        self.fences = set[Fence]()
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(work)
+
+    def refusal(self, work: Coroutine[Any, Any, object]) -> type[RaincheckError] | None:
+        try:
+            self.do(work)
+        except RaincheckError as error:
+            return type(error)
+        return None
+
+    @property
+    def now(self) -> int:
+        return self.clock.now()
+
+    # --- what may happen
+
+    @rule(
+        target=requests,
+        queue=st.sampled_from(QUEUES),
+        tenant=st.sampled_from(sorted(WEIGHTS)),
+        priority=st.sampled_from(ORDINARY),
+        not_before=some_time,
+        deadline=some_time,
+        max_attempts=st.integers(1, 3),
+    )
+    def submit(
+        self,
+        queue: str,
+        tenant: str,
+        priority: Priority,
+        not_before: int | None,
+        deadline: int | None,
+        max_attempts: int,
+    ) -> str:
+        due_at = None if not_before is None else self.now + not_before
+        limits = {"deadline": None if deadline is None else self.now + deadline, "max_attempts": max_attempts}
+        new = a_request(
+            queue=queue, tenant=tenant, priority=priority, weight=WEIGHTS[tenant], not_before=due_at, **limits
+        )
+        self.do(self.store.requests.submit([new]))
+        self.model.submit(new.id, tenant, queue, priority, due_at=due_at, **limits)
+        return new.id
+
+    @rule(target=leases, queue=st.sampled_from(QUEUES), places=st.integers(1, 3))
+    def claim(self, queue: str, places: int) -> Any:
+        leases = self._claim(queue, places)
+        return multiple(*leases)
+
+    def _claim(self, queue: str, places: int) -> list[Lease]:
+        leases = self.do(self.store.leases.claim({queue: places}, worker="w", lease_for=LEASE))
+        expected = self.model.claim(queue, places, self.now)
+        assert [(lease.fence, lease.attempt) for lease in leases] == [
+            (Fence(row.id, row.fence), row.attempt) for row in expected
+        ]
+        for lease in leases:
+            assert lease.fence not in self.fences, "a fence was handed out twice"
+            self.fences.add(lease.fence)
+        return leases
+
+    @rule(lease=leases, progress=st.none() | st.sampled_from([0.25, 0.75]))
+    def extend(self, lease: Lease, progress: float | None) -> None:
+        held = self.do(self.store.leases.extend([Beat(lease.fence, progress)], lease_for=LEASE))
+        assert held == ({lease.fence} if self.model.holds(lease.fence) else set())
+        if held:
+            self.model.rows[lease.fence.request_id].due_at = self.now + LEASE
+
+    @rule(lease=leases)
+    def succeed(self, lease: Lease) -> None:
+        body = b'{"fence":%d}' % lease.fence.number
+        if self._finished(lease, success(lease, body)):
+            self.model.end(self.model.rows[lease.fence.request_id], Status.COMPLETED, self.now, body)
+
+    @rule(lease=leases, status=st.sampled_from([Status.FAILED, Status.EXPIRED, Status.CANCELLED]))
+    def end_without_result(self, lease: Lease, status: Any) -> None:
+        if self._finished(lease, failure(lease, status)):
+            self.model.end(self.model.rows[lease.fence.request_id], status, self.now)
+
+    @rule(lease=leases, wait=some_time)
+    def retry(self, lease: Lease, wait: int | None) -> None:
+        due_at = self.now + (wait or 0)
+        if self._finished(lease, retry(lease, due_at)):
+            self.model.back(self.model.rows[lease.fence.request_id], due_at, self.now)
+
+    @rule(lease=leases, wait=some_time, pause=some_time)
+    def release(self, lease: Lease, wait: int | None, pause: int | None) -> None:
+        due_at = None if wait is None else self.now + wait
+        pause_until = None if pause is None else self.now + pause
+        if self._finished(lease, release(lease, due_at=due_at, pause_until=pause_until)):
+            row = self.model.rows[lease.fence.request_id]
+            row.attempt -= 1
+            self.model.back(row, due_at, self.now)
+            until = self.model.paused_until
+            until[row.queue] = max(until.get(row.queue, 0), pause_until or 0)
+
+    def _finished(self, lease: Lease, finish: Any) -> bool:
+        lost = self.do(self.store.leases.finish([finish]))
+        assert lost == ([] if self.model.holds(lease.fence) else [lease.fence])
+        return not lost
+
+    @rule(request_id=requests)
+    def cancel(self, request_id: str) -> None:
+        row = self.model.rows[request_id]
+        refused = self.refusal(self.store.requests.cancel(row.tenant, request_id))
+        if not row.status.final:
+            assert refused is None
+            self.model.end(row, Status.CANCELLED, self.now)
+        else:
+            assert refused is (None if row.status is Status.CANCELLED else AlreadyEnded)
+
+    @rule(target=requests, request_id=requests)
+    def requeue(self, request_id: str) -> Any:
+        row, new_id = self.model.rows[request_id], a_request().id
+        refused = self.refusal(self.store.requests.requeue(row.tenant, request_id, new_id=new_id))
+        if row.status not in {Status.FAILED, Status.CANCELLED, Status.EXPIRED}:
+            assert refused is NotRequeueable
+        elif row.purged:
+            assert refused is ResultGone
+        else:
+            assert refused is None
+            limits = {"due_at": None, "deadline": None, "max_attempts": row.max_attempts}
+            self.model.submit(new_id, row.tenant, row.queue, row.priority, **limits)
+            return new_id
+        return multiple()
+
+    @rule(target=requests, request_id=consumes(requests))
+    def delete(self, request_id: str) -> Any:
+        row = self.model.rows[request_id]
+        refused = self.refusal(self.store.requests.delete(row.tenant, request_id))
+        if not row.status.final:
+            assert refused is NotEnded
+            return request_id
+        assert refused is None
+        self._forget(row)
+        return multiple()
+
+    @rule(passed=st.sampled_from([SECOND, 30 * SECOND, LEASE, 2 * LEASE, HOUR]))
+    def time_passes(self, passed: int) -> None:
+        self.clock.advance(seconds=passed / SECOND)
+
+    @rule()
+    def expire(self) -> None:
+        late = [
+            row
+            for row in self.model.rows.values()
+            if row.status is Status.PENDING and row.deadline is not None and row.deadline <= self.now
+        ]
+        assert self.do(self.store.upkeep.expire(limit=1_000)) == len(late)
+        for row in late:
+            self.model.end(row, Status.EXPIRED, self.now)
+
+    @rule()
+    def purge_bodies(self) -> None:
+        """Let what has ended lose its bodies; those that are purged already are not due for their second step."""
+        self.clock.advance(seconds=RETENTION / SECOND)
+        due = [row for row in self.model.rows.values() if row.purge_at is not None and row.purge_at <= self.now]
+        assert self.do(self.store.upkeep.purge(limit=1_000)) == len(due)
+        for row in due:
+            if row.purged:
+                row.purge_at = None
+                row.final = None
+            else:
+                row.purged, row.purge_at, row.final, row.result = True, self.now + RETENTION, None, None
+
+    def _forget(self, row: Row) -> None:
+        del self.model.rows[row.id]
+
+    # --- what must hold, always
+
+    @invariant()
+    def every_record_is_as_the_model_says(self) -> None:
+        self.do(self._compare())
+
+    async def _compare(self) -> None:
+        for row in list(self.model.rows.values()):
+            if row.purged and row.purge_at is None:
+                with pytest.raises(NotFound):
+                    await self.store.requests.get(row.tenant, row.id)
+                continue
+            record = await self.store.requests.get(row.tenant, row.id)
+            assert (record.status, record.attempt, record.due_at) == (row.status, row.attempt, row.due_at)
+            # G6: one event per end, none before.
+            events = [event.type for event in await self.store.upkeep.events(row.tenant, row.id)]
+            assert events == ([f"chat.completion.{row.status}"] if row.status.final else [])
+            # G2: what has ended stays as it is, its result too.
+            if row.status.final:
+                row.final = row.final or record
+                assert record == row.final
+                if not row.purged:
+                    result = await self.store.requests.result(row.tenant, row.id)
+                    assert (result and result.body) == row.result
+
+    @invariant()
+    def nothing_sticks(self) -> None:
+        """G3: what has not ended can be claimed now or has a time at which it will be, and the store knows it."""
+        ready = {row.queue for row in self.model.rows.values() if row.status is Status.PENDING and row.due_at is None}
+        assert self.do(self.store.leases.ready()) == ready
+        assert self.do(self.store.leases.next_due()) == self.model.next_due(self.now)
+
+    @invariant()
+    def the_counters_are_true(self) -> None:
+        for queue in self.do(self.store.registry.queues()):
+            pending, processing = (self.model.of(queue.name, status) for status in MOVES)
+            assert (queue.pending, queue.processing) == (len(pending), len(processing))
+
+    # --- the end of a life
+
+    def teardown(self) -> None:
+        try:
+            if sys.exc_info()[0] is None:
+                self._drive_to_the_end()
+        finally:
+            self.do(self.exits.aclose())
+            self.runner.close()
+
+    def _drive_to_the_end(self) -> None:
+        """G3: time and claims alone end everything; the model says how, and both must agree."""
+        open_rows = [row for row in self.model.rows.values() if not row.status.final]
+        for _ in range(10 * len(open_rows) + 10):
+            if all(row.status.final for row in open_rows):
+                break
+            for queue in QUEUES:
+                for lease in self._claim(queue, 100):
+                    self.succeed(lease)
+            due_at = self.model.next_due(self.now)
+            if due_at is not None:
+                self.clock.advance_to(due_at)
+        assert all(row.status.final for row in open_rows)
+        self.every_record_is_as_the_model_says()
+
+
+@pytest.mark.slow("sixty random lives of thirty steps")
+def test_whatever_the_order_an_end_is_final_nothing_sticks_and_each_end_has_one_event(
+    homes: Callable[[], Home],
+) -> None:
+    """G2, G3, G6."""
+    run_state_machine_as_test(
+        lambda: Lives(homes()),
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=30,
+            deadline=None,
+            print_blob=True,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        ),
+    )
