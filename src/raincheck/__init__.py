@@ -46,10 +46,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """The client is imported when it is first asked for, so that a server process never loads openai."""
-    if name == "__version__":
-        return importlib.import_module("importlib.metadata").version("raincheck")
-    if name in __all__:
-        return getattr(importlib.import_module("raincheck.client"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker knows the names from above, and should know the wrong ones too
+
+    def __getattr__(name: str) -> Any:
+        """The client is imported when it is first asked for, so that a server process never loads openai."""
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("raincheck")
+        if name in __all__:
+            return getattr(importlib.import_module("raincheck.client"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -31,14 +31,18 @@ class Answer:
     hang_up: bool = False
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
 class ScriptedServer:
     def __init__(self, answer: Callable[[Asked], Answer]) -> None:
         self.asked: list[Asked] = []
         self._answer = answer
 
     def __enter__(self) -> "ScriptedServer":
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
         return self
@@ -65,7 +69,7 @@ class ScriptedServer:
                 url = urlsplit(self.path)
                 raw = self.rfile.read(int(self.headers.get("content-length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                body = json.loads(raw) if raw else {}
+                body: dict[str, Any] = json.loads(raw) if raw else {}
                 asked = Asked(self.command, url.path, dict(parse_qsl(url.query)), headers, body)
                 outer.asked.append(asked)
                 self._send(outer.answer(asked))
@@ -172,4 +176,3 @@ def the_original(*answers: Answer) -> Callable[[Asked], Answer]:
         return Answer(404, {"code": "Not found", "error": "no such path"})
 
     return answer
-

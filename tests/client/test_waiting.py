@@ -1,5 +1,9 @@
 """Defer and wait against a scripted server on a real socket, blocking."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +24,16 @@ from raincheck import (
     WaitStopped,
     WaitTimeout,
 )
-from tests.client.servers import VERSION, Answer, Asked, FakeRaincheck, ScriptedServer, a_completion, a_record, the_original
+from tests.client.servers import (
+    VERSION,
+    Answer,
+    Asked,
+    FakeRaincheck,
+    ScriptedServer,
+    a_completion,
+    a_record,
+    the_original,
+)
 
 HELLO: Any = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}]}
 
@@ -52,7 +65,7 @@ def test_create_and_wait_returns_the_completion_the_moment_it_is_there() -> None
 
     assert isinstance(completion, ChatCompletion)
     assert completion.choices[0].message.content == "hello"
-    assert took < 0.4
+    assert took < 2  # neither the interval nor the longest read
     submit, poll = server.asked
     assert submit.path == "/v1/chat/completions"
     assert submit.body == {**HELLO, "deferred": True}
@@ -158,7 +171,7 @@ def test_a_timeout_leaves_the_work_going_and_can_be_taken_up_again() -> None:
         with pytest.raises(TimeoutError) as caught:
             client.chat.completions.create_and_wait(**HELLO, timeout=0.05)
         assert isinstance(caught.value, WaitTimeout)
-        assert 0.05 <= caught.value.waited < 0.4
+        assert 0.05 <= caught.value.waited < 2
 
         fake.move("completed")
         completion = client.requests.wait(caught.value.request_id)
@@ -194,7 +207,7 @@ def test_a_stop_event_is_heard_in_the_middle_of_a_read() -> None:
         stopper.join()
         fake.move("completed")  # lets the read that was left behind come to its end
 
-    assert late < 0.2
+    assert late < 0.4  # 0.1 s is the step, the rest is for a busy machine
     assert caught.value.request_id == "req_1"
 
 
@@ -226,9 +239,12 @@ def test_an_end_without_a_result_is_its_own_error(status: str, kind: type[Reques
         "code": "upstream_error",
         "upstream": {"name": "gpu", "status": 400, "body": {"error": {"message": "context too long"}}},
     }
-    with ScriptedServer(FakeRaincheck(status=status, error=error)) as server, a_client(server) as client:
-        with pytest.raises(kind, match=r"gpu answered 400: .*context too long") as caught:
-            client.chat.completions.create_and_wait(**HELLO)
+    with (
+        ScriptedServer(FakeRaincheck(status=status, error=error)) as server,
+        a_client(server) as client,
+        pytest.raises(kind, match=r"gpu answered 400: .*context too long") as caught,
+    ):
+        client.chat.completions.create_and_wait(**HELLO)
 
     assert caught.value.request.status == status
     assert caught.value.error is not None
@@ -259,9 +275,12 @@ def test_nobody_listening_is_waited_out_until_the_timeout() -> None:
 
 def test_errors_of_a_submit_are_openais_own() -> None:
     refusal = Answer(429, {"error": {"message": "queue full", "code": "queue_full"}}, {"x-should-retry": "false"})
-    with ScriptedServer(lambda _: refusal) as server, a_client(server) as client:
-        with pytest.raises(RateLimitError) as caught:
-            client.chat.completions.create_and_wait(**HELLO)
+    with (
+        ScriptedServer(lambda _: refusal) as server,
+        a_client(server) as client,
+        pytest.raises(RateLimitError) as caught,
+    ):
+        client.chat.completions.create_and_wait(**HELLO)
 
     assert caught.value.code == "queue_full"
 
@@ -294,16 +313,21 @@ def test_any_post_can_be_deferred() -> None:
 
 
 def test_a_server_that_cannot_defer_other_calls_is_told_from_one_that_can() -> None:
-    with ScriptedServer(lambda _: Answer(200, {"id": "resp_1", "output": []})) as server, a_client(server) as client:
-        with pytest.raises(NoRequestId, match="resp_1"):
-            client.requests.submit("/responses", body={"input": "hi"})
+    with (
+        ScriptedServer(lambda _: Answer(200, {"id": "resp_1", "output": []})) as server,
+        a_client(server) as client,
+        pytest.raises(NoRequestId, match="resp_1"),
+    ):
+        client.requests.submit("/responses", body={"input": "hi"})
 
 
 # The hosted original, and other servers of its protocol.
 
 
 def test_the_original_is_polled_at_the_interval() -> None:
-    script = the_original(Answer(202), Answer(202, {"status": "processing", "choices": []}), Answer(200, a_completion()))
+    script = the_original(
+        Answer(202), Answer(202, {"status": "processing", "choices": []}), Answer(200, a_completion())
+    )
     with ScriptedServer(script) as server, a_client(server) as client:
         completion = client.chat.completions.create_and_wait(**HELLO, polling_interval=0.02)
 
@@ -326,11 +350,12 @@ def test_the_original_can_be_taken_up_again_by_id() -> None:
 
 
 def test_a_timeout_on_the_original_cannot_cancel_and_says_so() -> None:
-    with ScriptedServer(the_original(Answer(202))) as server, a_client(server) as client:
-        with pytest.raises(WaitTimeout, match="did not succeed"):
-            client.chat.completions.create_and_wait(
-                **HELLO, timeout=0.05, polling_interval=0.02, cancel_on_timeout=True
-            )
+    with (
+        ScriptedServer(the_original(Answer(202))) as server,
+        a_client(server) as client,
+        pytest.raises(WaitTimeout, match="did not succeed"),
+    ):
+        client.chat.completions.create_and_wait(**HELLO, timeout=0.05, polling_interval=0.02, cancel_on_timeout=True)
 
 
 def test_one_look_is_a_completion_or_none() -> None:
@@ -345,9 +370,12 @@ def test_one_look_is_a_completion_or_none() -> None:
 
 
 def test_no_id_is_an_error_of_its_own() -> None:
-    with ScriptedServer(lambda _: Answer(200, {"object": "chat.completion", "choices": []})) as server:
-        with a_client(server) as client, pytest.raises(NoRequestId) as caught:
-            client.chat.completions.create_and_wait(**HELLO)
+    with (
+        ScriptedServer(lambda _: Answer(200, {"object": "chat.completion", "choices": []})) as server,
+        a_client(server) as client,
+        pytest.raises(NoRequestId) as caught,
+    ):
+        client.chat.completions.create_and_wait(**HELLO)
 
     assert b"chat.completion" in caught.value.body
 
@@ -358,3 +386,20 @@ def test_a_server_that_answers_at_once_needs_no_waiting() -> None:
 
     assert completion.id == "chatcmpl-1"
     assert len(server.asked) == 1
+
+
+@pytest.mark.slow("starts an interpreter")
+def test_ctrl_c_ends_the_waiting() -> None:
+    fake = FakeRaincheck()
+    script = "import raincheck; raincheck.Raincheck().requests.wait('req_1')"
+    with ScriptedServer(fake) as server:
+        environment = {**os.environ, "RAINCHECK_BASE_URL": server.url}
+        command = [sys.executable, "-c", script]
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as waiting:
+            assert fake.reading.wait(30)
+            waiting.send_signal(signal.SIGINT)
+            _, stderr = waiting.communicate(timeout=5)
+        fake.move("completed")
+
+    assert waiting.returncode != 0
+    assert "KeyboardInterrupt" in stderr

@@ -82,7 +82,8 @@ class Server:
     """`raincheck serve` on a free port and a store in `folder`, to be started and killed at will."""
 
     folder: Path
-    upstream: str
+    upstream: str | None
+    """None: the embedded model."""
     port: int
     options: Sequence[str] = ()
 
@@ -91,7 +92,8 @@ class Server:
         return f"http://127.0.0.1:{self.port}/v1"
 
     async def start(self) -> Process:
-        command = [RAINCHECK, "serve", "--json", "--port", str(self.port), "--upstream", self.upstream, *self.options]
+        upstream = ["--upstream", self.upstream] if self.upstream else []
+        command = [RAINCHECK, "serve", "--json", "--port", str(self.port), *upstream, *self.options]
         process = await start(command, cwd=self.folder, log=self.folder / "server.log")
         assert json.loads(process.first_line)["url"]
         return process

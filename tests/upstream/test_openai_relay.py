@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 import pytest
 
-from raincheck.core.errors import UpstreamDown
+from raincheck.core.errors import UpstreamBroke, UpstreamDown
 from tests.scripted import ScriptedUpstream, chunk, cut, drop, error, silence, stream, text
 from tests.upstream.openai_calls import CHAT, calling
 
@@ -93,5 +93,5 @@ async def test_a_connection_that_breaks_midway_says_so() -> None:
     async with ScriptedUpstream() as server, calling(server) as upstream:
         server.script(cut(stream(chunk("one"), chunk("two")), after=50))
         async with upstream.relay(CHAT, PAYLOAD) as relayed:
-            with pytest.raises(UpstreamDown, match="broke the connection"):
+            with pytest.raises(UpstreamBroke, match="broke the connection"):
                 _ = [piece async for piece in relayed.body]

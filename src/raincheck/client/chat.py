@@ -130,7 +130,9 @@ def _bounded(usual: float | Timeout | None, limit: float | None) -> float | Time
         return usual
     limit = max(limit, 10.0)
     if isinstance(usual, Timeout):
-        return Timeout(**{name: limit if value is None else min(value, limit) for name, value in usual.as_dict().items()})
+        return Timeout(
+            **{name: limit if value is None else min(value, limit) for name, value in usual.as_dict().items()}
+        )
     return limit if usual is None else min(usual, limit)
 
 

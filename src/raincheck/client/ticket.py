@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import Generic, TypedDict, TypeVar
 
 from openai import AsyncOpenAI, OpenAI
 
@@ -172,4 +172,4 @@ class AsyncTicket(_Ticket[T]):
         return events.afollow(self._client, self.id)
 
 
-share_docs(Ticket[Any], AsyncTicket[Any])
+share_docs(Ticket, AsyncTicket)

@@ -22,6 +22,7 @@ RaincheckError
 ├── QuotaExceeded       429 too_many_pending
 ├── UpstreamBusy        429 upstream_busy
 ├── UpstreamDown        503 upstream_down
+├── UpstreamBroke       502 upstream_broke
 ├── Stopping            503 stopping
 ├── StoreUnavailable    503 store_unavailable
 ├── StoreTaken          -   store_taken          (only at start)
@@ -175,6 +176,12 @@ class UpstreamDown(RaincheckError):
     """No upstream that serves this model can be reached; try again, or defer the request so that it waits for you."""
 
     code, http, kind = "upstream_down", 503, "server_error"
+
+
+class UpstreamBroke(RaincheckError):
+    """The upstream's answer broke off; try again, or defer the request so that it is tried again for you."""
+
+    code, http, kind = "upstream_broke", 502, "server_error"
 
 
 class Stopping(RaincheckError):

@@ -43,6 +43,9 @@ class Dispatcher:
     _look_at: int = 0
     _beat_at: int = 0
     _closing: bool = False
+    _cancelled: set[str] = field(default_factory=set[str])
+    """Requests cancelled while a claim was under way, which may be among what it brings."""
+    _turning: asyncio.Lock = field(default_factory=asyncio.Lock)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self) -> None:
@@ -72,10 +75,11 @@ class Dispatcher:
     async def turn(self) -> float:
         """Claim for every free place and start the attempts; returns for how long (seconds) nothing more is due."""
         try:
-            await self._beat_if_due()
-            await self._look_if_due()
-            await self._claim()
-            due_at = await self.leases.next_due()
+            async with self._turning:
+                await self._beat_if_due()
+                await self._look_if_due()
+                await self._claim()
+                due_at = await self.leases.next_due()
         except StoreUnavailable:
             return TRY_STORE_EVERY
         if due_at is not None:
@@ -87,6 +91,8 @@ class Dispatcher:
         self._closing = True
         self.wake()
         beats = asyncio.create_task(self._beat_on())
+        async with self._turning:
+            pass  # A claim under way has become attempts now.
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)
         self.give_up()
@@ -114,9 +120,11 @@ class Dispatcher:
             due_at = await self.leases.next_due()
             claimed: list[Lease] = []
             if free or (due_at is not None and due_at <= self.clock()):
+                self._cancelled.clear()
                 claimed = await self.leases.claim(free, worker=self.worker, lease_for=self.lease_for)
             for lease in claimed:
-                self._start(lease, permits[lease.queue].pop())
+                if lease.fence.request_id not in self._cancelled:
+                    self._start(lease, permits[lease.queue].pop())
         except BaseException:
             self._ready.update(dict.fromkeys(free))
             raise
@@ -157,6 +165,8 @@ class Dispatcher:
             del self.running[attempt.fence]
 
     def _stop_cancelled(self, request_id: str) -> None:
+        if self._turning.locked():
+            self._cancelled.add(request_id)
         for fence, attempt in self.running.items():
             if fence.request_id == request_id:
                 attempt.stop(Stop.LOST)

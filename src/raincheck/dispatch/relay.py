@@ -1,7 +1,7 @@
 """Passing a call through while the client waits: the same places, the same upstreams, nothing recorded."""
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from raincheck.core.errors import UpstreamBusy, UpstreamDown
 from raincheck.dispatch.capacity import Capacity
@@ -23,7 +23,8 @@ class Relay:
     async def call(self, *, model: str, path: str, payload: bytes) -> AsyncGenerator[Relayed]:
         """The upstream's answer as it comes; leaving early aborts the call.
 
-        Raises ModelUnknown, UpstreamDown when no upstream could be reached, UpstreamBusy when no place became free.
+        Raises ModelUnknown, UpstreamDown when no upstream could be reached, UpstreamBroke when one took the call and
+        then broke off, UpstreamBusy when no place became free.
         """
         self._catalogue.require(model)
         for _ in self._catalogue.serving(model):
@@ -37,12 +38,13 @@ class Relay:
                 permit = await self._capacity.wait(model, WAIT_FOR_PLACE)
             except TimeoutError:
                 raise UpstreamBusy(retry_after=10) from None
-            try:
-                async with permit.member.upstream.relay(path, payload) as relayed:
-                    yield relayed
-                    return
-            except UpstreamDown as error:
-                self._catalogue.mark_down(permit.member, error.message)
-            finally:
-                self._capacity.give_back(permit)
+            async with AsyncExitStack() as stack:
+                stack.callback(self._capacity.give_back, permit)
+                try:
+                    relayed = await stack.enter_async_context(permit.member.upstream.relay(path, payload))
+                except UpstreamDown as error:
+                    self._catalogue.mark_down(permit.member, error.message)
+                    continue  # Nothing was sent, so another upstream may have it.
+                yield relayed
+                return
         raise UpstreamDown(retry_after=5)

@@ -34,10 +34,10 @@ class Member:
         return self.upstream.name
 
     def serves(self, model: str) -> bool:
-        """True when it serves the model, or may: one that never answered and names no models may serve any."""
+        """True when it serves the model, or may: one that names no models, here or in its list, may serve any."""
         if self.globs:
             return any(fnmatchcase(model, glob) for glob in self.globs)
-        return self.listed is None or model in self.listed
+        return not self.listed or model in self.listed
 
     def models(self) -> set[str]:
         """The models to show: what it listed and serves, and configured names that are no patterns."""

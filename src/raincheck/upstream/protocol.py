@@ -78,6 +78,7 @@ class Upstream(Protocol):
     def relay(self, path: str, payload: bytes) -> AbstractAsyncContextManager[Relayed]:
         """Pass a call through while the client waits, streaming when the payload asks for it.
 
-        Entering raises UpstreamDown when nothing could be sent. Leaving early aborts the call.
+        Entering raises UpstreamDown when nothing could be sent, UpstreamBroke when it was and no answer came; the body
+        raises UpstreamBroke when it breaks off midway. Leaving early aborts the call.
         """
         ...

@@ -7,7 +7,7 @@ import aiohttp
 import msgspec
 
 from raincheck.core import clock
-from raincheck.core.errors import BadInput, UpstreamDown
+from raincheck.core.errors import BadInput, UpstreamBroke, UpstreamDown
 from raincheck.core.outcome import Failure, FailureKind, Reply, RequestError
 from raincheck.upstream.openai import failures
 from raincheck.upstream.openai.listen import Listener
@@ -104,12 +104,14 @@ class OpenAIUpstream:
 
     @asynccontextmanager
     async def relay(self, path: str, payload: bytes) -> AsyncGenerator[Relayed]:
-        """Pass a call through as it is. The body raises UpstreamDown when the connection breaks midway."""
+        """Pass a call through as it is. The body raises UpstreamBroke when the connection breaks midway."""
         async with AsyncExitStack() as stack:
             try:
                 response = await stack.enter_async_context(self._wire.post(path, payload))
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise UpstreamDown(failures.broke(self.name, error).error.message) from error
+                failure = failures.broke(self.name, error)
+                kind = UpstreamDown if failure.kind is FailureKind.UNREACHABLE else UpstreamBroke
+                raise kind(failure.error.message) from error
             yield Relayed(response.status, _passed_on(response.headers), self._pieces(response))
 
     async def _complete(self, work: Work, payload: Payload, report: Report) -> Reply | Failure:
@@ -183,7 +185,7 @@ class OpenAIUpstream:
             async for piece in response.content.iter_any():
                 yield piece
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise UpstreamDown(failures.broke(self.name, error).error.message) from error
+            raise UpstreamBroke(failures.broke(self.name, error).error.message) from error
 
 
 _NULL = msgspec.Raw(b"null")

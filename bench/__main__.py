@@ -1,0 +1,46 @@
+"""Takes the command line, runs the rows it asks for, prints their table and writes their JSON."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from bench.options import Options, parse
+from bench.processes import allow_many_sockets
+from bench.report import as_json, file_name, table
+from bench.rows import MEASURES
+from bench.setting import Setting
+from bench.stats import Row
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code: 1 when a row misses its floor."""
+    options = parse(arguments, MEASURES)
+    console = Console(stderr=True)
+    allow_many_sockets()
+    # Not in memory: what a durable submit costs depends on a disk, so the stores must be on one.
+    with tempfile.TemporaryDirectory(prefix="raincheck-bench-") as folder:
+        rows = _measure(Setting(options, Path(folder)), console)
+    Console().print(table(rows))
+    path = options.json or RESULTS / file_name()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(as_json(rows, options))))
+    console.print(f"[dim]written to {path}[/]")
+    return int(any(row.verdict == "below" for row in rows))
+
+
+def _measure(setting: Setting, console: Console) -> list[Row]:
+    rows: list[Row] = []
+    options: Options = setting.options
+    for name in options.only:
+        with console.status(f"{name}: {MEASURES[name].about}"):
+            rows += MEASURES[name].run(setting)
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,77 @@
+"""Takes measured numbers, hands on their middle, their spread and what they are worth against floor and goal."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+Verdict = Literal["goal", "floor", "below", ""]
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """One number per round."""
+
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return median(self.values)
+
+    @property
+    def low(self) -> float:
+        return min(self.values)
+
+    @property
+    def high(self) -> float:
+        return max(self.values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table: two sides, the one number that is judged, and what it is judged by."""
+
+    what: str
+    unit: str
+    """Of both sides."""
+    against: str
+    """What the baseline is."""
+    baseline: Samples | None
+    ours: Samples
+    value: float
+    """What is judged; in `×` a ratio of medians."""
+    value_unit: str = "×"
+    better: Literal["more", "less"] = "more"
+    floor: float | None = None
+    goal: float | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.goal is not None and self._reaches(self.goal):
+            return "goal"
+        if self.floor is not None:
+            return "floor" if self._reaches(self.floor) else "below"
+        return "" if self.goal is None else "below"
+
+    def _reaches(self, bound: float) -> bool:
+        return self.value >= bound if self.better == "more" else self.value <= bound
+
+
+def ratio(ours: Samples, baseline: Samples) -> float:
+    """Of the medians."""
+    return ours.median / baseline.median if baseline.median else math.nan
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least `share` (0 to 1) of all do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def alternate(
+    rounds: int, baseline: Callable[[], float], ours: Callable[[], float], *, warm_up: int = 1
+) -> tuple[Samples, Samples]:
+    """Measure both sides in turn, so that whatever else the machine does meets both; the warm-up does not count."""
+    pairs = [(baseline(), ours()) for _ in range(warm_up + rounds)][warm_up:]
+    return Samples(tuple(pair[0] for pair in pairs)), Samples(tuple(pair[1] for pair in pairs))
