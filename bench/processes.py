@@ -1,6 +1,5 @@
-"""Starts and stops the processes that take part: Raincheck as users start it, an upstream, an echo, a load generator."""
+"""Starts and stops those that take part: Raincheck as users start it, an upstream, an echo, a load generator."""
 
-import contextlib
 import os
 import resource
 import socket
@@ -57,18 +56,21 @@ class Child:
         return int(shown.stdout) * 1024
 
     def stop(self) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            self._process.communicate(timeout=0)
+        """SIGTERM, and SIGKILL for what does not heed it. Stopping what has ended already does nothing."""
         self._process.terminate()
         try:
             self._process.wait(STOP_WITHIN)
         except subprocess.TimeoutExpired:
-            self.kill()
+            self._process.kill()
+        self.kill()
 
     def kill(self) -> None:
         """SIGKILL: no handler runs, nothing is flushed."""
         self._process.kill()
         self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 class Site(Child):

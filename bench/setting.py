@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.options import Options
 from bench.calls import CHAT, MODEL
+from bench.options import Options
 from raincheck.core.clock import now
 from raincheck.core.ids import new_id
 from raincheck.core.model import NewRequest

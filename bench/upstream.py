@@ -41,9 +41,12 @@ def _event(**changes: object) -> bytes:
 
 
 def _stream() -> bytes:
-    deltas = [{"role": "assistant", "content": ""}, *({"content": f"{word} "} for word in ANSWER.split())]
+    deltas: list[dict[str, str]] = [
+        {"role": "assistant", "content": ""},
+        *({"content": f"{word} "} for word in ANSWER.split()),
+    ]
     events = [_event(choices=[{"index": 0, "delta": delta, "finish_reason": None}]) for delta in deltas]
-    events.append(_event(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}]))
+    events.append(_event(choices=[{"index": 0, "delta": dict[str, str](), "finish_reason": "stop"}]))
     events.append(_event(choices=[], usage=USAGE))
     body = b"".join(events) + b"data: [DONE]\n\n"
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"

@@ -9,7 +9,7 @@ def main() -> None:
     client = Raincheck()
     model = os.environ.get("RAINCHECK_MODEL", "smollm2-135m")
 
-    # A bar with position, progress and time left; nothing is drawn where there is no terminal. on_update gets every move.
+    # A bar with position, progress and time left, drawn only in a terminal; on_update gets every move.
     response = client.chat.completions.create_and_wait(
         model=model,
         messages=[{"role": "user", "content": "Name the planets."}],

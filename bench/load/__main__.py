@@ -9,10 +9,11 @@ import uvloop
 
 from bench import child
 from bench.load import lives, scripts
+from bench.load.pairs import pairs
 
 JOBS: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {
     "repeat": scripts.repeat,
-    "pairs": scripts.pairs,
+    "pairs": pairs,
     "hold": scripts.hold,
     "aiohttp-direct": lives.aiohttp_direct,
     "aiohttp-deferred": lives.aiohttp_deferred,

@@ -109,5 +109,6 @@ def test_importing_raincheck_does_not_import_openai() -> None:
 def test_the_package_offers_what_it_says() -> None:
     for name in raincheck.__all__:
         assert getattr(raincheck, name) is not None
+    missing = "Rainchekc"
     with pytest.raises(AttributeError, match="no attribute 'Rainchekc'"):
-        _ = raincheck.Rainchekc  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+        getattr(raincheck, missing)

@@ -130,3 +130,12 @@ def test_events_are_the_same_however_the_bytes_arrive(size: int) -> None:
 
 def test_kinds_of_a_newer_server_are_passed_over() -> None:
     assert list(Listener("req_1").hear(told("weather", {"rain": True}) + b"data: {}\n\n")) == []
+
+
+def test_another_attempt_is_told_though_the_status_is_the_same() -> None:
+    listener = Listener("req_1")
+    first, again, second = (told("status", a_record("processing", attempt=number)) for number in (1, 1, 2))
+
+    heard = list(listener.hear(first + again + second))
+
+    assert [event.data["attempt"] for event in heard] == [1, 2]

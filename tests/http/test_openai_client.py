@@ -147,9 +147,10 @@ async def test_errors_are_the_exceptions_that_clients_expect(
     tmp_path: Path, call: Callable[[AsyncOpenAI], Any], kind: type[openai.APIStatusError], code: str
 ) -> None:
     async with running_server(tmp_path, max_body_bytes=1_000_000) as server:
-        async with a_client(server, api_key=await server.key()) as client:
-            with pytest.raises(kind) as raised:
-                await call(client)
+        client = a_client(server, api_key=await server.key())
+        with pytest.raises(kind) as raised:
+            await call(client)
+        await client.close()
 
     assert raised.value.code == code
     assert raised.value.request_id is not None

@@ -12,6 +12,12 @@ def _remember(ctx: typer.Context, asked: bool) -> bool:
     return asked
 
 
+def _id(given: str) -> str:
+    if not given.strip() or "/" in given:
+        raise typer.BadParameter("must be the id of a request, as in req_0199…")
+    return given.strip()
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.", callback=_remember)]
 BaseUrl = Annotated[
     str | None,
@@ -27,5 +33,5 @@ StoreUrl = Annotated[
     typer.Option("--store", metavar="URL", help="Where requests are kept. [default: sqlite:///raincheck.db]"),
 ]
 Timeout = Annotated[str, typer.Option("--timeout", metavar="DURATION", help="How long to wait: 30s, 10m, 1h.")]
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of requests.", show_default=False)]
-OneId = Annotated[str, typer.Argument(metavar="ID", help="The id of a request.", show_default=False)]
+Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of requests.", parser=_id, show_default=False)]
+OneId = Annotated[str, typer.Argument(metavar="ID", help="The id of a request.", parser=_id, show_default=False)]

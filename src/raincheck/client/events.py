@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import httpx2
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, AsyncStream, OpenAI, RequestOptions, Stream
@@ -22,8 +22,9 @@ TRIES = 10
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`status`: the request has another status, `data` is its record. `progress`: `data` holds `progress` and
-    `progress_message`. `delta`: a piece of the answer, `data` is the upstream's chunk."""
+    """`status`: the request has another status or attempt, `data` is its record; another attempt begins the answer anew.
+    `progress`: `data` holds `progress` and `progress_message`. `delta`: a piece of the answer, `data` is the upstream's
+    chunk."""
 
     type: Literal["status", "progress", "delta"]
     data: dict[str, Any]
@@ -84,7 +85,7 @@ class Listener:
         self._heard = b""
         self._draft = _Draft()
         self._last_id: str | None = None
-        self._status: str | None = None
+        self._known: tuple[object, object] = (None, None)
         self._fruitless = 0
 
     def options(self) -> RequestOptions:
@@ -128,10 +129,9 @@ class Listener:
         if event.type != "status":
             return True
         # Every connection begins with the status, also when it is the one we know.
-        status, known = event.data.get("status"), self._status
-        self._status = cast("str", status)
-        self.done = status not in ("pending", "processing")
-        return status != known
+        known, self._known = self._known, (event.data.get("status"), event.data.get("attempt"))
+        self.done = self._known[0] not in ("pending", "processing")
+        return self._known != known
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from raincheck.http.edge import Edge
 from raincheck.http.guard import Guard
 from raincheck.http.openapi import openapi_config
 from raincheck.http.problems import on_exception
+from raincheck.http.shortcut import Shortcut
 
 HANDLERS = (
     chat.create_completion,
@@ -46,7 +47,9 @@ def create_app(edge: Edge) -> Litestar:
         # The guard bounds bodies, with an answer in the right shape.
         request_max_body_size=None,
     )
-    app.asgi_handler = Guard(app.asgi_handler, edge)
+    # CORS is answered inside Litestar, so with it everything has to go there.
+    inner = app.asgi_handler if edge.settings.cors_origins else Shortcut(app.asgi_handler)
+    app.asgi_handler = Guard(inner, edge)
     return app
 
 

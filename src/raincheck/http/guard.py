@@ -20,12 +20,15 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SIGNED = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+"""On every answer."""
+PAGE = (
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
 )
-"""On every answer; the docs page needs its inline style and nothing else."""
+"""On pages: the docs need their inline style and nothing else."""
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
@@ -53,7 +56,9 @@ class Guard:
 
         async def sign(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id), *self._signed]
+                own = message["headers"]
+                html = PAGE if any(value.startswith(b"text/html") for _, value in own) else ()
+                message["headers"] = [*own, (b"x-request-id", request_id), *self._signed, *html]
             await send(message)
 
         answer_to = sign if body is None else body.linger(sign)

@@ -85,11 +85,16 @@ def problem_of_end(request: Request) -> Problem | None:
             return None
 
 
-def on_exception(call: Call, error: Exception) -> Response[Any]:
-    """Litestar's exception handler for everything."""
+def answer_to(call: Call, error: Exception) -> Answer:
+    """The answer to an error; one that nobody expected is told to whoever keeps the log."""
     if not isinstance(error, RaincheckError | HTTPException | ClientGone):
         edge_of(call).crashed(error, str(call.scope["state"].get("request_id", "")))
-    answer = problem_of(error).answer(call.scope["path"])
+    return problem_of(error).answer(call.scope["path"])
+
+
+def on_exception(call: Call, error: Exception) -> Response[Any]:
+    """Litestar's exception handler for everything."""
+    answer = answer_to(call, error)
     headers = {name.decode(): value.decode("latin-1") for name, value in answer.headers if name != b"content-length"}
     return Response(answer.body, status_code=answer.status, headers=headers, media_type="application/json")
 

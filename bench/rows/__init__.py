@@ -1,0 +1,28 @@
+"""Every measurement by its name, in the order of the table."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.rows import backlog, flat, latency, lives, reads, submits, waiters
+from bench.setting import Setting
+from bench.stats import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What it is about, in one line, and what makes its rows."""
+
+    about: str
+    run: Callable[[Setting], list[Row]]
+
+
+MEASURES = {
+    "submits": Measure("durable submits against a bare echo", submits.run),
+    "reads": Measure("status reads against a bare echo", reads.run),
+    "lives": Measure("submit to collected, against calling the same upstream directly", lives.run),
+    "latency": Measure("what a deferred call on an idle system takes beyond a direct one", latency.run),
+    "flat": Measure("store operations with very many pending or waiting rows against few", flat.run),
+    "memory": Measure("resident memory of a server with very many pending rows", backlog.memory),
+    "restart": Measure("from start after kill -9 with very many pending rows to the first call", backlog.restart),
+    "waiters": Measure("resident memory per idle long-poll", waiters.run),
+}
