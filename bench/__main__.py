@@ -25,7 +25,8 @@ def main(arguments: list[str]) -> int:
     # Not in memory: what a durable submit costs depends on a disk, so the stores must be on one.
     with tempfile.TemporaryDirectory(prefix="raincheck-bench-") as folder:
         rows = _measure(Setting(options, Path(folder)), console)
-    Console().print(table(rows))
+    out = Console()
+    Console(width=None if out.is_terminal else 140).print(table(rows))
     path = options.json or RESULTS / file_name()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(as_json(rows, options))))

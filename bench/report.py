@@ -20,7 +20,7 @@ def table(rows: Sequence[Row]) -> Table:
     shown = Table(title="Raincheck against its baselines: medians (lowest to highest round)", title_justify="left")
     for heading in ("what", "against", "baseline", "raincheck", "", "floor", "goal"):
         right = heading in ("baseline", "raincheck", "", "floor", "goal")
-        shown.add_column(heading, justify="right" if right else "left", overflow="fold")
+        shown.add_column(heading, justify="right" if right else "left", no_wrap=right)
     for row in rows:
         shown.add_row(
             f"{row.what} [dim]{row.unit}[/]",

@@ -70,8 +70,10 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def alternate(
-    rounds: int, baseline: Callable[[], float], ours: Callable[[], float], *, warm_up: int = 1
+    rounds: int, seconds: float, baseline: Callable[[float], float], ours: Callable[[float], float]
 ) -> tuple[Samples, Samples]:
-    """Measure both sides in turn, so that whatever else the machine does meets both; the warm-up does not count."""
-    pairs = [(baseline(), ours()) for _ in range(warm_up + rounds)][warm_up:]
+    """Measure both sides for `seconds` in turn, so that whatever else the machine does meets both; after a warm-up."""
+    baseline(seconds / 4)
+    ours(seconds / 4)
+    pairs = [(baseline(seconds), ours(seconds)) for _ in range(rounds)]
     return Samples(tuple(pair[0] for pair in pairs)), Samples(tuple(pair[1] for pair in pairs))

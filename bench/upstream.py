@@ -7,6 +7,7 @@ import asyncio
 import re
 import sys
 import time
+from typing import cast
 
 import msgspec
 import uvloop
@@ -77,11 +78,9 @@ class Answering(asyncio.Protocol):
         self._calls = calls
         self._hold = hold
         self._buffer = b""
-        self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -92,7 +91,6 @@ class Answering(asyncio.Protocol):
             if len(self._buffer) < whole:
                 return
             body, self._buffer = self._buffer[end + 4 : whole], self._buffer[whole:]
-            assert self._transport is not None
             self._transport.write(self._answer(head, body))
 
     def _answer(self, head: bytes, body: bytes) -> bytes:

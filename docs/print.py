@@ -12,6 +12,7 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -398,15 +399,19 @@ def metrics() -> list[tuple[str, str, list[str], str]]:
 # --- reading the code
 
 
-def _calls(where: Path) -> list[ast.Call]:
+@cache
+def _trees(where: Path) -> list[ast.Module]:
     files = sorted(where.rglob("*.py")) if where.is_dir() else [where]
-    return [call for file in files for call in _calls_in(ast.parse(file.read_text(encoding="utf-8")))]
+    return [ast.parse(file.read_text(encoding="utf-8")) for file in files]
+
+
+def _calls(where: Path) -> list[ast.Call]:
+    return [call for tree in _trees(where) for call in _calls_in(tree)]
 
 
 def _functions(where: Path) -> list[ast.AST]:
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
-    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in sorted(where.rglob("*.py"))]
-    return [node for tree in trees for node in ast.walk(tree) if isinstance(node, kinds)]
+    return [node for tree in _trees(where) for node in ast.walk(tree) if isinstance(node, kinds)]
 
 
 def _calls_in(tree: ast.AST) -> list[ast.Call]:

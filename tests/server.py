@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -65,17 +65,18 @@ class Running:
         return f"{self.url}/v1"
 
     async def get(self, path: str, **headers: str) -> Reply:
-        return await self.call("GET", path, **headers)
+        return await self.call("GET", path, None, headers)
 
     async def post(self, path: str, body: object = None, **headers: str) -> Reply:
         """POST a JSON body, or bytes as they are; header names with `_` for `-`."""
         data = body if isinstance(body, bytes) else msgspec.json.encode(body)
-        return await self.call("POST", path, data, **headers)
+        return await self.call("POST", path, data, headers)
 
-    async def call(self, method: str, path: str, data: bytes | None = None, **headers: str) -> Reply:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        if data is not None:
-            named.setdefault("content-type", "application/json")
+    async def call(
+        self, method: str, path: str, data: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        named = {"content-type": "application/json"} if data is not None else {}
+        named |= {name.replace("_", "-"): value for name, value in (headers or {}).items()}
         async with self.session.request(method, self.url + path, data=data, headers=named) as response:
             body = await response.read()
             return Reply(response.status, {name.lower(): value for name, value in response.headers.items()}, body)

@@ -17,6 +17,8 @@ JOBS: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {
     "hold": scripts.hold,
     "aiohttp-direct": lives.aiohttp_direct,
     "aiohttp-deferred": lives.aiohttp_deferred,
+    "httpx-direct": lives.httpx_direct,
+    "httpx-deferred": lives.httpx_deferred,
     "openai-direct": lives.openai_direct,
     "openai-deferred": lives.openai_deferred,
 }

@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import Any, cast
 
 import aiohttp
+import httpx2
 import msgspec
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionMessageParam
@@ -35,6 +36,28 @@ async def aiohttp_deferred(base_url: str, concurrency: int, seconds: float) -> d
             ticket = await _read(session.post(f"{base_url}/chat/completions", data=DEFERRED, headers=JSON))
             request_id = msgspec.json.decode(ticket)["id"]
             await _read(session.get(f"{base_url}/chat/deferred-completion/{request_id}?wait=30"))
+
+        return await _again_and_again(live, concurrency, seconds)
+
+
+async def httpx_direct(base_url: str, concurrency: int, seconds: float) -> dict[str, Any]:
+    """Calls answered per second."""
+    async with httpx2.AsyncClient(timeout=30) as client:
+
+        async def call() -> None:
+            _content(await client.post(f"{base_url}/chat/completions", content=CHAT, headers=JSON))
+
+        return await _again_and_again(call, concurrency, seconds)
+
+
+async def httpx_deferred(base_url: str, concurrency: int, seconds: float) -> dict[str, Any]:
+    """Deferred requests submitted, completed and collected per second."""
+    async with httpx2.AsyncClient(timeout=40) as client:
+
+        async def live() -> None:
+            ticket = _content(await client.post(f"{base_url}/chat/completions", content=DEFERRED, headers=JSON))
+            request_id = msgspec.json.decode(ticket)["id"]
+            _content(await client.get(f"{base_url}/chat/deferred-completion/{request_id}?wait=30"))
 
         return await _again_and_again(live, concurrency, seconds)
 
@@ -89,3 +112,9 @@ async def _read(asked: Any) -> bytes:
         if answer.status != 200:
             raise RuntimeError(f"answered {answer.status}: {body[:500]!r}")
         return body
+
+
+def _content(answer: httpx2.Response) -> bytes:
+    if answer.status_code != 200:
+        raise RuntimeError(f"answered {answer.status_code}: {answer.content[:500]!r}")
+    return answer.content

@@ -5,6 +5,7 @@ What goes over a connection is decided by its script, a generator: it yields req
 
 import asyncio
 from collections.abc import Generator, Sequence
+from typing import cast
 
 Reply = tuple[int, bytes]
 """Status and body."""
@@ -47,8 +48,7 @@ class Connection(asyncio.Protocol):
         self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         data = self._buffer + data if self._buffer else data

@@ -1,6 +1,7 @@
 """Status reads per second, of completed requests and of pending ones near the front, against a bare echo."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -49,14 +50,17 @@ def _submit(server: processes.Site) -> list[str]:
 
 def _row(setting: Setting, server: processes.Site, ids: Sequence[str], what: str) -> Row:
     requests = [get(f"/v1/requests/{request_id}").decode() for request_id in ids]
+    options = setting.options
     reply = server.ask("GET", f"/v1/requests/{ids[len(ids) // 2]}")
     with processes.echo(setting.folder, posted=b"", got=reply) as echo, processes.load(setting.folder) as load:
 
-        def measured(port: int) -> float:
-            job = {"requests": requests, "connections": CONNECTIONS, "seconds": setting.options.seconds}
+        def measured(port: int, seconds: float) -> float:
+            job = {"requests": requests, "connections": CONNECTIONS, "seconds": seconds}
             return load.run("repeat", port=port, **job)["per_second"]
 
-        baseline, ours = alternate(setting.options.rounds, lambda: measured(echo.port), lambda: measured(server.port))
+        baseline, ours = alternate(
+            options.rounds, options.seconds, partial(measured, echo.port), partial(measured, server.port)
+        )
     return Row(
         what=what,
         unit="/s",

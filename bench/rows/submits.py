@@ -1,5 +1,7 @@
 """Durable submits per second, against a bare echo of the same bodies."""
 
+from functools import partial
+
 from bench import processes
 from bench.calls import DEFERRED, SUBMIT
 from bench.setting import Setting
@@ -10,7 +12,7 @@ CONNECTIONS = 32
 
 def run(setting: Setting) -> list[Row]:
     """The upstream never answers and takes one call, so the backlog grows and nothing but submitting is measured."""
-    folder = setting.folder
+    folder, options = setting.folder, setting.options
     with (
         processes.upstream(folder, hold=True) as upstream,
         processes.server(folder, upstream, folder / "submits.db", max_concurrency=1) as server,
@@ -19,12 +21,12 @@ def run(setting: Setting) -> list[Row]:
         reply = server.ask("POST", "/v1/chat/completions", DEFERRED)
         with processes.echo(folder, posted=reply, got=b"") as echo:
 
-            def measured(port: int) -> float:
-                job = {"requests": [SUBMIT.decode()], "connections": CONNECTIONS, "seconds": setting.options.seconds}
+            def measured(port: int, seconds: float) -> float:
+                job = {"requests": [SUBMIT.decode()], "connections": CONNECTIONS, "seconds": seconds}
                 return load.run("repeat", port=port, **job)["per_second"]
 
             baseline, ours = alternate(
-                setting.options.rounds, lambda: measured(echo.port), lambda: measured(server.port)
+                options.rounds, options.seconds, partial(measured, echo.port), partial(measured, server.port)
             )
     row = Row(
         what="durable submits",

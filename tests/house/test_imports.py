@@ -42,32 +42,6 @@ def test_the_command_line_works_without_the_servers_packages() -> None:
     assert without(EXTRAS, code).startswith("raincheck ")
 
 
-@pytest.mark.slow("starts an interpreter that imports typer")
-def test_serving_without_the_servers_packages_says_what_to_install() -> None:
-    # find_spec takes a module that is None in sys.modules for broken; the finder of a fresh interpreter just lacks it.
-    code = (
-        "import importlib.abc, sys\n"
-        f"blocked = {EXTRAS!r}\n"
-        "for name in blocked: del sys.modules[name]\n"
-        "from importlib.machinery import PathFinder\n"
-        "real = PathFinder.find_spec\n"
-        "PathFinder.find_spec = classmethod("
-        "lambda cls, name, path=None, target=None: None if name in blocked else real(name, path, target))\n"
-        "import raincheck.cli.main as it\n"
-        "try: it.app(['serve'])\n"
-        "except SystemExit as end: print(end.code)\n"
-        "sys.stderr.flush()\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys\nfor name in {EXTRAS!r}: sys.modules[name] = None\n" + code],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout.strip() == "1"
-    assert "pip install 'raincheck[server]'" in done.stderr
-
-
 @pytest.mark.slow("starts an interpreter that imports the whole server")
 def test_a_server_never_loads_the_client() -> None:
     code = "import raincheck.app, sys; print('openai' in sys.modules)"

@@ -110,7 +110,7 @@ ROWS = [
     Row("the other half", 400, "surrogate", b'{"model":"m","messages":[{"content":"\\\\\\udc00"}]}'),
     Row("nested too deep", 400, "64 levels", nested(65)),
     Row("nested far too deep", 400, "64 levels", nested(30_000)),
-    Row("no model", 400, "GET /v1/models", {"messages": [{}]}, param="model"),
+    Row("no model", 400, "GET /v1/models", {"messages": ["hi"]}, param="model"),
     Row("a model that is no string", 400, "wrong type", a_chat() | {"model": 7}, param="model"),
     Row("a model with NUL", 400, "control characters", chat(model="m\0"), param="model"),
     Row("an empty model", 400, "between 1 and 256", chat(model=""), param="model"),

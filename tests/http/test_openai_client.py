@@ -1,7 +1,7 @@
 """The unmodified openai client, sync and async, over a real socket."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ MESSAGES: Any = [{"role": "user", "content": "Hello"}]
 DEFERRED = {"deferred": True}
 
 
-def a_client(server: Running, **options: Any) -> AsyncOpenAI:
-    return AsyncOpenAI(base_url=server.base_url, **({"api_key": "none", "max_retries": 0} | options))
+def a_client(server: Running, *, api_key: str = "none", max_retries: int = 0) -> AsyncOpenAI:
+    return AsyncOpenAI(base_url=server.base_url, api_key=api_key, max_retries=max_retries)
 
 
 async def poll(client: AsyncOpenAI, ticket_id: str) -> ChatCompletion:
@@ -126,25 +126,35 @@ async def test_an_upstream_that_refuses_our_key_is_not_the_clients_fault(server:
     assert (raised.value.status_code, raised.value.code) == (502, "upstream_refused")
 
 
-def calling(**changes: Any) -> Callable[[AsyncOpenAI], Any]:
-    call: dict[str, Any] = {"model": "m", "messages": MESSAGES, "extra_body": DEFERRED} | changes
-    return lambda client: client.chat.completions.create(**call)
+Calling = Callable[[AsyncOpenAI], Awaitable[Any]]
+
+
+def calling(**changes: Any) -> Calling:
+    async def call(client: AsyncOpenAI) -> object:
+        members: dict[str, Any] = {"model": "m", "messages": MESSAGES, "extra_body": DEFERRED} | changes
+        return await client.chat.completions.create(**members)
+
+    return call
+
+
+async def unknown(client: AsyncOpenAI) -> ChatCompletion:
+    return await client.get("/chat/deferred-completion/req_nope", cast_to=ChatCompletion)
 
 
 # What is done, the exception that comes of it, and its code.
-MAPPED: list[tuple[Callable[[AsyncOpenAI], Any], type[openai.APIStatusError], str]] = [
+MAPPED: list[tuple[Calling, type[openai.APIStatusError], str]] = [
     (calling(messages=[]), openai.BadRequestError, "invalid_request"),
     (calling(model="nope"), openai.NotFoundError, "model_not_found"),
     (calling(extra_headers={"Authorization": "Bearer rc_wrong"}), openai.AuthenticationError, "api_key_invalid"),
     (calling(extra_headers={"Authorization": ""}), openai.AuthenticationError, "api_key_missing"),
-    (lambda client: client.get("/requests/nope", cast_to=ChatCompletion), openai.NotFoundError, "not_found"),
+    (unknown, openai.NotFoundError, "not_found"),
     (calling(messages=[{"role": "user", "content": "x" * 2_000_000}]), openai.APIStatusError, "request_too_large"),
 ]
 
 
 @pytest.mark.parametrize(("call", "kind", "code"), MAPPED, ids=[code for _, _, code in MAPPED])
 async def test_errors_are_the_exceptions_that_clients_expect(
-    tmp_path: Path, call: Callable[[AsyncOpenAI], Any], kind: type[openai.APIStatusError], code: str
+    tmp_path: Path, call: Calling, kind: type[openai.APIStatusError], code: str
 ) -> None:
     async with running_server(tmp_path, max_body_bytes=1_000_000) as server:
         client = a_client(server, api_key=await server.key())

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from raincheck.client import Raincheck, Request
 
 QUESTIONS = (
-    ("What is the capital of France?", 24),
     ("What is the capital of Japan?", 24),
-    ("Write a short story about a farmer who waits for rain.", 160),
-    ("Explain in a few sentences why the sky is blue.", 160),
+    ("Name three fruits.", 24),
+    ("Explain in a few sentences why the sky is blue.", 140),
+    ("Tell me a short story about a farmer who waits for rain.", 140),
 )
 """What a model of 135M parameters can be asked without blushing, with the longest answer in tokens."""
 LOOK_EVERY = 0.1
@@ -131,14 +131,14 @@ def _watch(client: "Raincheck", asked: Sequence[Asked], victim: "Sandbox | None"
                 except openai.APIConnectionError as error:
                     raise Problem(f"the server does not answer any more: {error}", Code.UNREACHABLE) from None
             board.show([(each.question, each.request) for each in asked])
-            if victim is not None and not killed and _is_the_moment(asked):
+            if victim is not None and not killed and is_the_moment(asked):
                 killed = True
                 _kill(victim, asked, board.say)
             time.sleep(LOOK_EVERY)
     return killed
 
 
-def _is_the_moment(asked: Sequence[Asked]) -> bool:
+def is_the_moment(asked: Sequence[Asked]) -> bool:
     """When the loss would be greatest: something is done, and something else is half done."""
     states = [each.request.status for each in asked]
     half_done = any(each.request.status == "processing" and (each.request.progress or 0) > 0.1 for each in asked)

@@ -22,7 +22,7 @@ TRIES = 10
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`status`: the request has another status or attempt, `data` is its record; another attempt begins the answer anew.
+    """`status`: the request has another status or attempt, `data` is its record; an attempt begins the answer anew.
     `progress`: `data` holds `progress` and `progress_message`. `delta`: a piece of the answer, `data` is the upstream's
     chunk."""
 

@@ -12,7 +12,7 @@ from time import monotonic
 from openai import APIError
 
 from raincheck.client.dialect import AskAgain, Dialect, NotRaincheck, question, request_path, understand
-from raincheck.client.errors import WaitStopped, WaitTimeout
+from raincheck.client.errors import RaincheckClientError, WaitStopped, WaitTimeout
 from raincheck.client.models import Request
 from raincheck.client.steps import Call, Flow, Pause, Reply, Stopped, send
 
@@ -44,7 +44,9 @@ def read(request_id: str, dialect: Dialect) -> Flow[tuple[Request, Dialect]]:
             dialect = Dialect.DEFERRED
         except AskAgain as again:
             if again.error is None:
-                raise ValueError(f"The server's answer about {request_id} is not JSON: {reply.body[:200]!r}") from None
+                raise RaincheckClientError(
+                    f"The answer about {request_id} is no record: {reply.body[:200]!r}"
+                ) from None
             raise again.error from None
 
 
@@ -123,7 +125,7 @@ class _Waiting:
         return question(self.dialect, self.seen, held, timeout=min(held + 10.0, remaining + 2.0))
 
     def _endure(self, again: AskAgain) -> Flow[bool]:
-        """Full jitter keeps a thousand waiting clients from coming back to a restarted server in step."""
+        """Jitter keeps a thousand waiting clients from coming back to a restarted server in step."""
         self.trouble = again.error
         backoff = min(0.25 * 2.0**self.failures, 5.0) * (0.5 + 0.5 * self.jitter())
         self.failures = min(self.failures + 1, 10)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from litestar import Request
@@ -70,10 +70,10 @@ class Edge:
     crashed: Callable[[Exception, str], None] = _unnoticed
     """Told of every error nobody expected, with the call's x-request-id."""
     limits: Limits = Limits()
+    desk: Desk = field(init=False)
 
-    @property
-    def desk(self) -> Desk:
-        return Desk(self.store.requests, self.catalogue, self.live, self.clock)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "desk", Desk(self.store.requests, self.catalogue, self.live, self.clock))
 
 
 def edge_of(call: Call) -> Edge:

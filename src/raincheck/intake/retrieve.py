@@ -27,7 +27,7 @@ class WaitingFor:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class View:
     """A request with all that belongs to it at this moment."""
 

@@ -1,0 +1,44 @@
+"""`raincheck serve`: what stops it before it starts, told in a line."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from raincheck.cli.serve import server_url
+from raincheck.core.settings import Settings
+from tests.cli.desk import run
+
+
+def test_a_wrong_configuration_lists_all_that_is_wrong(tmp_path: Path):
+    config = tmp_path / "raincheck.toml"
+    config.write_text("a = 1\nb = 2", encoding="utf-8")
+    ended = run("serve", "--config", str(config), "--port", "0")
+    assert (ended.code, ended.stdout) == (1, "")
+    assert ended.stderr.count("\n  - ") == 3
+    assert "--port must be" in ended.stderr
+
+
+def test_a_config_that_is_not_there_is_a_usage_error(tmp_path: Path):
+    ended = run("serve", "--config", str(tmp_path / "none.toml"))
+    assert ended.code == 2
+    assert "none.toml" in ended.stderr
+
+
+def test_a_taken_port_is_told_with_what_to_do(tmp_path: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        store = f"sqlite:///{tmp_path / 'raincheck.db'}"
+        ended = run("serve", "--port", port, "--store", store, "--upstream", "http://127.0.0.1:9")
+    assert ended.code == 1
+    assert "--port" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("127.0.0.1", "http://127.0.0.1:8421"), ("0.0.0.0", "http://127.0.0.1:8421"), ("::1", "http://[::1]:8421")],
+)
+def test_the_address_is_one_that_can_be_opened(host: str, url: str):
+    assert server_url(Settings(host=host)) == url
