@@ -1,8 +1,9 @@
 """The parts of the demo: its moment, its table, its sandbox. The whole of it is a story of its own."""
 
+import asyncio
 import io
-import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -16,7 +17,7 @@ from tests.cli.test_exits import nobody
 from tests.server import running_server
 
 
-def a_request(status: str, **members: object) -> Request:
+def a_request(status: str, **members: Any) -> Request:
     return Request.construct(id="req_1", status=status, **members)
 
 
@@ -52,8 +53,6 @@ def test_on_a_terminal_there_is_a_table_that_moves():
 
 
 async def test_only_a_raincheck_server_counts_as_one(tmp_path: Path):
-    import asyncio
-
     async with running_server(tmp_path) as server:
         assert await asyncio.to_thread(is_ready, server.url)
         assert not await asyncio.to_thread(is_ready, server.upstream.base_url)
@@ -70,4 +69,4 @@ def test_a_server_that_does_not_start_is_told_with_its_last_words_and_leaves_not
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(Problem, match="offline"), Sandbox():
         pass
-    assert not [name for name in os.listdir(tmp_path) if name.startswith("raincheck-demo-")]
+    assert not list(tmp_path.glob("raincheck-demo-*"))

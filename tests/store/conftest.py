@@ -2,10 +2,11 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -43,11 +44,19 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """In memory where that is possible: what these tests are about does not need the disk's pace."""
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(prefix="raincheck-", dir=memory if memory.is_dir() else tmp_path) as name:
+        yield Path(name)
+
+
 @pytest.fixture(params=STORES)
-def homes(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -> Callable[[], Home]:
+def homes(request: pytest.FixtureRequest, template: Path, folder: Path) -> Callable[[], Home]:
     """Makes an empty home at each call."""
     numbers = count()
-    return lambda: STORES[request.param](template, tmp_path / f"{next(numbers)}.db")
+    return lambda: STORES[request.param](template, folder / f"{next(numbers)}.db")
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ class Lives(RuleBasedStateMachine):
         self.clock = home.clock
         self.store = self.do(self.exits.enter_async_context(home.open()))
         self.model = Model()
-        self.fences = set[Fence]()
+        self.handed_out = list[Lease]()
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         # Not `runner.run`, which sets up signals each time and would take half of the time of this test.
@@ -220,9 +220,9 @@ class Lives(RuleBasedStateMachine):
         assert [(lease.fence, lease.attempt) for lease in leases] == [
             (Fence(row.id, row.fence), row.attempt) for row in expected
         ]
-        for lease in leases:
-            assert lease.fence not in self.fences, "a fence was handed out twice"
-            self.fences.add(lease.fence)
+        self.handed_out += leases
+        fences = [lease.fence for lease in self.handed_out]
+        assert len(set(fences)) == len(fences), "a fence was handed out twice"
         return leases
 
     @rule(lease=leases, progress=st.none() | st.sampled_from([0.25, 0.75]))
@@ -264,6 +264,19 @@ class Lives(RuleBasedStateMachine):
         lost = self.do(self.store.leases.finish([finish]))
         assert lost == ([] if self.model.holds(lease.fence) else [lease.fence])
         return not lost
+
+    @rule()
+    def every_zombie_writes(self) -> None:
+        """G2: of all leases that were ever handed out and do not hold now, none does anything."""
+        zombies = [lease for lease in self.handed_out if not self.model.holds(lease.fence)]
+        writes = [
+            write
+            for lease in zombies
+            for write in (success(lease, b"late"), failure(lease), retry(lease, self.now), release(lease))
+        ]
+        assert self.do(self.store.leases.finish(writes)) == [write.fence for write in writes]
+        beats = [Beat(lease.fence, 0.5) for lease in zombies]
+        assert self.do(self.store.leases.extend(beats, lease_for=LEASE)) == set()
 
     @rule(request_id=requests)
     def cancel(self, request_id: str) -> None:

@@ -56,8 +56,7 @@ class Desk:
     async def complete(self, request: Request) -> View:
         """The view of a record that was just read."""
         progress, message = request.progress, request.progress_message
-        # Its history is worth a read only when there was a try before the one that may be running.
-        tried = request.attempt > (request.status is Status.PROCESSING) and not request.purged
+        tried = request.started_at is not None and not request.purged
         attempts = await self.requests.attempts(request.tenant, request.id) if tried else ()
         place = waiting_for = result = None
         if request.status is Status.PENDING:
