@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(as_json(rows, options))))
     console.print(f"[dim]written to {path}[/]")
-    return int(any(row.verdict == "below" for row in rows))
+    return int(any(row.verdict == "poor" for row in rows))
 
 
 def _measure(setting: Setting, console: Console) -> list[Row]:

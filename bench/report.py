@@ -12,7 +12,7 @@ from bench.options import Options
 from bench.stats import Row, Samples
 from raincheck.core.clock import SECOND, now
 
-COLOURS = {"goal": "green", "floor": "yellow", "below": "red", "": "dim"}
+COLOURS = {"good": "green", "fair": "yellow", "poor": "red", "": "dim"}
 
 
 def table(rows: Sequence[Row]) -> Table:

@@ -1,7 +1,7 @@
 """What every measurement is handed: the options, a folder on disk, and stores that are costly to fill."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.calls import CHAT, MODEL
@@ -30,7 +30,7 @@ class Setting:
 
     options: Options
     folder: Path
-    _backlog: Filled | None = field(default=None)
+    _backlog: Filled | None = None
 
     def backlog(self) -> Filled:
         """The store with very many pending requests; filled once, for all who ask."""
@@ -44,8 +44,7 @@ class Setting:
 
         async def fill() -> list[str]:
             async with open_store(path, clock=now) as store:
-                await add(store, waiting, not_before=not_before)
-                return await add(store, ready)
+                return await add(store, waiting, not_before=not_before) + await add(store, ready)
 
         return Filled(path, asyncio.run(fill()))
 

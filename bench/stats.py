@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-Verdict = Literal["goal", "floor", "below", ""]
+Verdict = Literal["good", "fair", "poor", ""]
+"""Reaches its goal; misses it; falls below its floor; nothing is asked of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +49,11 @@ class Row:
 
     @property
     def verdict(self) -> Verdict:
-        if self.goal is not None and self._reaches(self.goal):
-            return "goal"
-        if self.floor is not None:
-            return "floor" if self._reaches(self.floor) else "below"
-        return "" if self.goal is None else "below"
+        if self.goal is None and self.floor is None:
+            return ""
+        if self.floor is not None and not self._reaches(self.floor):
+            return "poor"
+        return "good" if self.goal is None or self._reaches(self.goal) else "fair"
 
     def _reaches(self, bound: float) -> bool:
         return self.value >= bound if self.better == "more" else self.value <= bound

@@ -65,9 +65,6 @@ class Metrics:
         )
         self.standing = Gauge("raincheck_requests", "Requests in the record now.", ["queue", "status"],
                               registry=registry)  # fmt: skip
-        self.http = Histogram(
-            "raincheck_http_seconds", "HTTP replies.", ["method", "status"], buckets=SECONDS, registry=registry
-        )
 
     def page(self) -> bytes:
         """The Prometheus text page."""

@@ -36,7 +36,8 @@ def test_a_taken_port_is_told_with_what_to_do(tmp_path: Path):
         store = f"sqlite:///{tmp_path / 'raincheck.db'}"
         # In a process of its own: what it sets up for its logs stays set up.
         command = [sys.executable, "-m", "raincheck.cli.main", "serve", "--port", port, "--store", store]
-        ended = subprocess.run([*command, "--upstream", "http://127.0.0.1:9"], capture_output=True, text=True)
+        command += ["--upstream", "http://127.0.0.1:9"]
+        ended = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert f"Cannot listen on 127.0.0.1:{port}" in ended.stderr
     assert "Traceback" not in ended.stderr

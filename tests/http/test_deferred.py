@@ -1,6 +1,7 @@
 """Collecting: GET …/chat/deferred-completion/{id}, on /v1 and on /xai/v1."""
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,7 +17,7 @@ class CreateChatCompletionResponse(msgspec.Struct):
     object: str | None = None
     created: int | None = None
     model: str | None = None
-    choices: list[dict[str, object]] | None = None
+    choices: list[dict[str, Any]] | None = None
 
 
 def strictly(body: bytes) -> CreateChatCompletionResponse:
@@ -40,7 +41,8 @@ async def test_a_strict_client_can_parse_every_2xx_of_a_life(server: Running, su
     assert strictly(pending.body).choices == []
     assert pending.headers["retry-after"] == "1"
     choices = strictly(done.body).choices
-    assert choices is not None and choices[0]["message"] == {"role": "assistant", "content": "Hello there"}
+    assert choices is not None
+    assert choices[0]["message"] == {"role": "assistant", "content": "Hello there"}
 
 
 async def test_a_result_can_be_read_again(server: Running) -> None:

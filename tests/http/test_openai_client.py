@@ -130,7 +130,7 @@ Calling = Callable[[AsyncOpenAI], Awaitable[Any]]
 
 
 def calling(**changes: Any) -> Calling:
-    async def call(client: AsyncOpenAI) -> object:
+    async def call(client: AsyncOpenAI) -> Any:
         members: dict[str, Any] = {"model": "m", "messages": MESSAGES, "extra_body": DEFERRED} | changes
         return await client.chat.completions.create(**members)
 

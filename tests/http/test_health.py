@@ -1,0 +1,44 @@
+"""/health and /metrics."""
+
+import pytest
+
+from raincheck.core.errors import StoreUnavailable
+from tests.server import Running
+
+
+async def test_a_healthy_server_is_ready_and_names_its_upstreams(server: Running) -> None:
+    reply = await server.get("/health/ready")
+
+    assert reply.status == 200
+    upstream = {"name": "up", "up": True, "models": ["m"], "down_since": None, "reason": None}
+    assert reply.json == {"status": "ok", "store": "ok", "upstreams": [upstream]}
+
+
+async def test_an_upstream_that_is_down_is_reported_and_does_not_matter(server: Running) -> None:
+    [member] = server.edge.catalogue.members
+    await server.upstream.close()
+    server.edge.catalogue.mark_down(member, "connection refused")
+
+    reply = await server.get("/health/ready")
+
+    assert reply.status == 200
+    assert reply.json["upstreams"][0]["reason"] == "connection refused"
+    assert reply.json["upstreams"][0]["up"] is False
+
+
+async def test_a_store_that_cannot_be_used_is_not_ready(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(_: str) -> object:
+        raise StoreUnavailable("The disk is full.")
+
+    monkeypatch.setattr(server.edge.store.registry, "tenant", broken)
+
+    reply = await server.get("/health/ready")
+
+    assert (reply.status, reply.json["status"], reply.json["store"]) == (503, "unavailable", "The disk is full.")
+
+
+async def test_metrics_are_prometheus_text(server: Running) -> None:
+    reply = await server.get("/metrics")
+
+    assert reply.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert b"# TYPE" in reply.body

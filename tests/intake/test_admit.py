@@ -1,0 +1,130 @@
+"""From a submission to a record that is fit for the store."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from raincheck.core.clock import DAY, SECOND
+from raincheck.core.errors import BadInput
+from raincheck.core.model import NewRequest, Priority, Tenant
+from raincheck.intake.admit import REPEAT_WINDOW, Options, Submission, admit, check_model, operation_of
+
+NOW = 1_790_000_000 * SECOND
+
+
+def a_submission(**changes: Any) -> Submission:
+    return replace(Submission(path="/chat/completions", model="m", payload=b'{"model":"m"}'), **changes)
+
+
+def admitted(submission: Submission, tenant: Tenant | None = None) -> NewRequest:
+    return admit(submission, tenant or Tenant("t"), new_id="req_1", max_attempts=5, now=NOW)
+
+
+def with_options(**options: Any) -> NewRequest:
+    return admitted(a_submission(options=Options(**options)))
+
+
+@pytest.mark.parametrize(
+    ("path", "operation"),
+    [
+        ("/chat/completions", "chat.completion"),
+        ("/completions", "completion"),
+        ("/embeddings", "embedding"),
+        ("/responses", "response"),
+        ("/images/generations", "image.generation"),
+        ("/videos", "video.generation"),
+        ("/videos/generations", "video.generation"),
+        ("/audio/speech", "audio.speech"),
+        ("/rerank", "rerank"),
+    ],
+)
+def test_the_path_tells_the_operation(path: str, operation: str) -> None:
+    assert operation_of(path) == operation
+
+
+def test_a_plain_submission_has_the_defaults() -> None:
+    new = admitted(a_submission(), Tenant("t", weight=2.0, max_pending=7))
+
+    assert (new.tenant, new.weight, new.max_pending) == ("t", 2.0, 7)
+    assert (new.queue, new.model, new.priority, new.max_attempts) == ("m", "m", Priority.DEFAULT, 5)
+    assert (new.deadline, new.not_before, new.fingerprint, new.repeat_until) == (None, None, None, None)
+
+
+def test_expires_in_is_a_deadline_from_now() -> None:
+    assert with_options(expires_in=60 * SECOND).deadline == NOW + 60 * SECOND
+
+
+def test_a_start_in_the_past_is_no_wait_at_all() -> None:
+    assert with_options(not_before=NOW - SECOND).not_before is None
+
+
+@pytest.mark.parametrize(
+    ("options", "param"),
+    [
+        ({"deadline": NOW}, "deadline"),
+        ({"deadline": NOW + 366 * DAY}, "deadline"),
+        ({"expires_in": 0}, "expires_in"),
+        ({"expires_in": 366 * DAY}, "expires_in"),
+        ({"expires_in": 5, "deadline": NOW + DAY}, "expires_in"),
+        ({"not_before": NOW + 366 * DAY}, "not_before"),
+        ({"not_before": NOW + DAY, "deadline": NOW + DAY}, "not_before"),
+        ({"max_attempts": 0}, "max_attempts"),
+        ({"max_attempts": 101}, "max_attempts"),
+        ({"metadata": {"": "x"}}, "metadata"),
+        ({"metadata": {"k" * 65: "x"}}, "metadata"),
+        ({"webhook_url": "ftp://example.com"}, "webhook_url"),
+        ({"webhook_url": "http://"}, "webhook_url"),
+        ({"webhook_url": "http://[::1"}, "webhook_url"),
+        ({"webhook_url": "https://example.com/" + "x" * 2048}, "webhook_url"),
+        ({"webhook_url": "https://example.com/\n"}, "webhook_url"),
+    ],
+)
+def test_options_beyond_their_bounds_are_refused_by_name(options: dict[str, Any], param: str) -> None:
+    with pytest.raises(BadInput) as raised:
+        with_options(**options)
+
+    assert raised.value.param == param
+
+
+@pytest.mark.parametrize("key", ["", "a b", "k" * 256, "é", "a\n"])
+def test_an_idempotency_key_is_visible_ascii(key: str) -> None:
+    with pytest.raises(BadInput):
+        admitted(a_submission(idempotency_key=key))
+
+
+@pytest.mark.parametrize("model", ["", "m" * 257, "m\n", "\0"])
+def test_a_model_name_is_printable_and_of_sane_size(model: str) -> None:
+    with pytest.raises(BadInput):
+        check_model(model)
+
+
+def test_g9_the_fingerprint_is_the_content_and_nothing_else() -> None:
+    """G9: equal for the same thing asked at another time by another tenant, different for anything else asked."""
+    one = a_submission(idempotency_key="k", options=Options(expires_in=60 * SECOND))
+    later = admit(one, Tenant("other"), new_id="req_2", max_attempts=9, now=NOW + DAY)
+    others = [
+        replace(one, payload=b"{}"),
+        replace(one, path="/completions"),
+        replace(one, service_tier="flex"),
+        replace(one, options=Options(expires_in=61 * SECOND)),
+        replace(one, options=Options(expires_in=60 * SECOND, metadata={"a": "b"})),
+    ]
+
+    assert admitted(one).fingerprint == later.fingerprint
+    assert len({admitted(other).fingerprint for other in [one, *others]}) == 6
+
+
+@pytest.mark.parametrize(("count", "is_retry"), [(0, False), (1, True), (2, True)])
+def test_a_client_that_retries_by_itself_is_recognised_for_a_while(count: int, is_retry: bool) -> None:
+    new = admitted(a_submission(client_retry=count))
+
+    assert new.fingerprint is not None
+    assert (new.repeat_until, new.is_retry) == (NOW + REPEAT_WINDOW, is_retry)
+
+
+def test_with_an_idempotency_key_content_alone_decides_nothing() -> None:
+    new = admitted(a_submission(client_retry=1, idempotency_key="k"))
+
+    assert new.fingerprint is not None
+    assert (new.repeat_until, new.is_retry) == (None, False)

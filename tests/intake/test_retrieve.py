@@ -1,0 +1,100 @@
+"""Why a request waits, and waiting for it."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from raincheck.core.clock import SECOND, now
+from raincheck.core.errors import NotFound
+from raincheck.core.model import Place, Priority, Request
+from raincheck.core.status import Status
+from raincheck.intake.retrieve import Desk, waiting_reason
+from raincheck.live import Live
+from raincheck.store.sqlite import open_store
+from raincheck.upstream.catalogue import Catalogue
+from tests.store.builders import running, submitted, success
+
+NOW = 1_790_000_000 * SECOND
+EMPTY = Catalogue([], lambda: NOW)
+
+
+def a_pending(*, due_at: int | None = None, attempt: int = 0) -> Request:
+    return Request(
+        id="req_1",
+        tenant="t",
+        queue="m",
+        operation="chat.completion",
+        path="/chat/completions",
+        model="m",
+        status=Status.PENDING,
+        priority=Priority.DEFAULT,
+        attempt=attempt,
+        max_attempts=5,
+        created_at=NOW,
+        due_at=due_at,
+    )
+
+
+def a_place(ahead: int = 0, *, exact: bool = True, until: int | None = None, reason: str | None = None) -> Place:
+    return Place(ahead, exact, None, until, reason)
+
+
+LATER = NOW + SECOND
+
+
+@pytest.mark.parametrize(
+    ("request_", "place", "reason", "words"),
+    [
+        (a_pending(due_at=LATER), a_place(until=LATER), "scheduled", "later"),
+        (a_pending(due_at=LATER, attempt=1), a_place(), "retry", "attempt 2"),
+        (a_pending(due_at=NOW), a_place(), "position", "next"),
+        (a_pending(), a_place(until=LATER, reason="rate limited: 429"), "rate_limited", "429"),
+        (a_pending(), a_place(until=LATER, reason="maintenance"), "paused", "maintenance"),
+        (a_pending(), a_place(until=LATER), "paused", "paused"),
+        (a_pending(), a_place(2, until=NOW), "position", "2 requests are ahead"),
+        (a_pending(), a_place(1), "position", "1 request is ahead"),
+        (a_pending(), a_place(4_000, exact=False), "position", "about 4000 requests are ahead"),
+    ],
+)
+def test_the_reason_for_waiting(request_: Request, place: Place, reason: str, words: str) -> None:
+    waiting = waiting_reason(request_, place, EMPTY, NOW)
+
+    assert waiting.reason == reason
+    assert words in waiting.message
+
+
+async def test_a_hint_wakes_whoever_waits_and_progress_of_the_moment_wins(tmp_path: Path) -> None:
+    live = Live()
+    async with open_store(tmp_path / "store.db", clock=now) as store:
+        desk = Desk(store.requests, EMPTY, live, now)
+        lease = await running(store)
+        request_id = lease.fence.request_id
+        live.begin(lease.fence, 1)
+        live.progress(lease.fence, 0.5, "half")
+        waiting = asyncio.create_task(desk.wait("t", request_id, seconds=50))
+        await asyncio.sleep(0)
+        shown = await desk.view("t", request_id)
+        await store.leases.finish([success(lease)])
+        live.wake(request_id)
+
+        async with asyncio.timeout(2):
+            ended = await waiting
+
+    assert (shown.progress, shown.progress_message) == (0.5, "half")
+    assert ended.status is Status.COMPLETED
+
+
+async def test_waiting_gives_up_when_its_time_is_over(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "store.db", clock=now) as store:
+        [request] = await submitted(store)
+
+        found = await Desk(store.requests, EMPTY, Live(), now).wait("t", request.id, seconds=0.01)
+
+    assert found.status is Status.PENDING
+
+
+async def test_waiting_for_what_is_not_there_is_an_error_at_once(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "store.db", clock=now) as store:
+        with pytest.raises(NotFound):
+            await Desk(store.requests, EMPTY, Live(), now).wait("t", "nope", seconds=50)
