@@ -1,18 +1,18 @@
 """A whole Raincheck on a free port with a scripted upstream behind it: real store, real engine, real sockets."""
 
 import asyncio
-import socket
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_urlsafe
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import msgspec
-import uvicorn
+from uvicorn.server import ServerState
 
 from raincheck.app import App, running
 from raincheck.core.clock import now
@@ -149,31 +149,20 @@ def a_chat(content: str = "Hello", *, model: str = "m", **members: Any) -> Json:
     return {"model": model, "messages": [{"role": "user", "content": content}], **members}
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, telling when it listens, and leaving the signals to pytest."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-    @contextmanager
-    def capture_signals(self) -> Any:
-        yield
-
-
 @asynccontextmanager
 async def _listening(edge: Edge) -> AsyncGenerator[int]:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = _Server(serve_config(create_app(edge), edge.settings, edge.limits))
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        await server.listening.wait()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            await serving
+    """uvicorn's protocol on a free port, without uvicorn's server around it, which takes 0.2 s to stop."""
+    config = serve_config(create_app(edge), edge.settings, edge.limits)
+    config.load()
+    state = ServerState()
+    make = partial(cast("Any", config.http_protocol_class), config, state, {})
+    listener = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
+    try:
+        yield listener.sockets[0].getsockname()[1]
+    finally:
+        listener.close()
+        for task in state.tasks:
+            task.cancel()
+        for connection in list(state.connections):
+            connection.shutdown()
+        await asyncio.gather(*state.tasks, return_exceptions=True)

@@ -21,6 +21,19 @@ async def test_news_of_another_request_wakes_nobody() -> None:
         assert not await watch.news(0)
 
 
+async def test_what_an_attempt_says_wakes_only_those_who_follow_it() -> None:
+    live = Live()
+    live.begin(MINE, 1)
+    with live.watch("req_1") as watch, live.follow("req_1") as follower:
+        live.progress(MINE, 0.5, None)
+        live.delta(MINE, b"{}")
+        assert await follower.news(0)
+        assert not await watch.news(0)
+        live.wake("req_1")
+        assert await follower.news(0)
+        assert await watch.news(0)
+
+
 def test_an_older_claim_cannot_speak_for_a_newer_one() -> None:
     live = Live()
     live.begin(MINE, 2)

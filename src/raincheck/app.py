@@ -8,15 +8,20 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
 
 import uvicorn
 
-from raincheck import telemetry
+from raincheck import __version__, telemetry
 from raincheck.core.clock import SECOND, now
 from raincheck.core.errors import SettingsInvalid
-from raincheck.core.settings import LOCAL_CONCURRENCY, Settings, UpstreamSettings, bind_problem, is_loopback
+from raincheck.core.settings import (
+    LOCAL_CONCURRENCY,
+    Settings,
+    UpstreamSettings,
+    bind_problem,
+    is_loopback,
+    sqlite_path,
+)
 from raincheck.dispatch.capacity import Capacity
 from raincheck.dispatch.loop import Dispatcher
 from raincheck.dispatch.relay import Relay
@@ -59,7 +64,7 @@ async def running(settings: Settings, *, on_pull: Callable[[int, int], None] | N
     metrics = telemetry.Metrics()
     live = Live()
     async with AsyncExitStack() as stack:
-        path = _sqlite_path(settings.store_url)
+        path = sqlite_path(settings.store_url)
         raw_store = await stack.enter_async_context(open_store(path, clock=now, retention=settings.retention))
         store = telemetry.observe(raw_store, metrics)
         for queue, cap in settings.queue_limits.items():
@@ -87,7 +92,7 @@ async def running(settings: Settings, *, on_pull: Callable[[int, int], None] | N
             gate=Gate(store.registry, now, loopback=is_loopback(settings.host)),
             settings=settings,
             clock=now,
-            version=version("raincheck"),
+            version=__version__,
             stopping=stopping.is_set,
             metrics=metrics.page,
             crashed=telemetry.crashed,
@@ -233,9 +238,3 @@ async def _measure(store: Store, metrics: telemetry.Metrics) -> None:
     while True:
         metrics.stand(await store.upkeep.gauges())
         await asyncio.sleep(GAUGES_EVERY)
-
-
-def _sqlite_path(url: str) -> Path:
-    if not url.startswith("sqlite:///"):
-        raise SettingsInvalid(f"store.url must look like sqlite:///raincheck.db, not {url!r}.")
-    return Path(url.removeprefix("sqlite:///"))

@@ -59,21 +59,21 @@ class Live:
     def __init__(self) -> None:
         self._notes: dict[str, Notes] = {}
         self._watches: dict[str, set[Watch]] = {}
+        self._followers: dict[str, set[Watch]] = {}
 
     # --- for those who wait
 
     @contextmanager
     def watch(self, request_id: str) -> Generator[Watch]:
-        """News of a request from now on. Open the watch before reading the record, so that nothing falls between."""
-        watch = Watch()
-        self._watches.setdefault(request_id, set()).add(watch)
-        try:
+        """News of a request's status. Open the watch before reading the record, so that nothing falls between."""
+        with _joined(self._watches, request_id) as watch:
             yield watch
-        finally:
-            watches = self._watches[request_id]
-            watches.discard(watch)
-            if not watches:
-                del self._watches[request_id]
+
+    @contextmanager
+    def follow(self, request_id: str) -> Generator[Watch]:
+        """News of a request's status and of all that its running attempt says."""
+        with _joined(self._followers, request_id) as watch:
+            yield watch
 
     def notes(self, request_id: str) -> Notes | None:
         """What the attempt that runs in this process has said, None when none runs here."""
@@ -87,7 +87,7 @@ class Live:
     def progress(self, fence: Fence, fraction: float | None, message: str | None) -> None:
         if notes := self._of(fence):
             notes.progress, notes.progress_message = fraction, message
-            self.wake(fence.request_id)
+            self._tell_followers(fence.request_id)
 
     def delta(self, fence: Fence, data: bytes) -> None:
         if notes := self._of(fence):
@@ -96,17 +96,35 @@ class Live:
             while notes.size > MAX_DELTA_BYTES:
                 notes.size -= len(notes.deltas.popleft())
                 notes.first += 1
-            self.wake(fence.request_id)
+            self._tell_followers(fence.request_id)
 
     def end(self, fence: Fence) -> None:
         if self._of(fence):
             del self._notes[fence.request_id]
 
     def wake(self, request_id: str) -> None:
-        """Tell everyone who waits that something about this request is new."""
+        """Tell everyone who waits that the status of this request is new."""
         for watch in self._watches.get(request_id, ()):
+            watch.wake()
+        self._tell_followers(request_id)
+
+    def _tell_followers(self, request_id: str) -> None:
+        for watch in self._followers.get(request_id, ()):
             watch.wake()
 
     def _of(self, fence: Fence) -> Notes | None:
         notes = self._notes.get(fence.request_id)
         return notes if notes is not None and notes.fence == fence else None
+
+
+@contextmanager
+def _joined(watches: dict[str, set[Watch]], request_id: str) -> Generator[Watch]:
+    watch = Watch()
+    watches.setdefault(request_id, set()).add(watch)
+    try:
+        yield watch
+    finally:
+        others = watches[request_id]
+        others.discard(watch)
+        if not others:
+            del watches[request_id]

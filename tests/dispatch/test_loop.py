@@ -252,7 +252,7 @@ async def test_progress_and_pieces_of_the_answer_are_live(tmp_path: Path) -> Non
     upstream = Scripted(script=telling)
     async with an_engine(tmp_path, [upstream]) as engine:
         id_ = await engine.submit()
-        with engine.live.watch(id_) as watch:
+        with engine.live.follow(id_) as watch:
             while (notes := engine.live.notes(id_)) is None or not notes.deltas:
                 await watch.news(5)
         assert (notes.progress, notes.progress_message, list(notes.deltas)) == (0.5, "half way", [b'{"piece":1}'])

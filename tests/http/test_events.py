@@ -1,7 +1,7 @@
 """Server-sent events of one request."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from tests.server import Running, running_server
 Event = dict[str, Any]
 
 
-async def follow(server: Running, request_id: str, last_event_id: str = "") -> AsyncIterator[Event]:
+async def follow(server: Running, request_id: str, last_event_id: str = "") -> AsyncGenerator[Event]:
     """The events as a browser would parse them, comments as {"event": "comment"}."""
     url = f"{server.url}/v1/requests/{request_id}/events"
     async with server.session.get(url, headers={"last-event-id": last_event_id}) as response:

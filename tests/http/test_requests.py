@@ -1,6 +1,7 @@
 """/v1/requests: reading, waiting, listing, cancelling, requeueing, forgetting."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -56,8 +57,8 @@ async def test_a_failed_request_tells_each_attempt_and_the_last_error(server: Ru
     assert request["result"] is None
 
 
-async def test_pending_requests_know_their_position_and_why_they_wait(tmp_path: object) -> None:
-    async with running_server(tmp_path, places=1) as server:  # type: ignore[arg-type]
+async def test_pending_requests_know_their_position_and_why_they_wait(tmp_path: Path) -> None:
+    async with running_server(tmp_path, places=1) as server:
         server.upstream.always(text(before=asyncio.Event()))
         await server.defer()
         await server.upstream.received()
@@ -310,7 +311,7 @@ async def test_g8_another_tenants_id_answers_exactly_like_an_unknown_one(server:
             for id_ in (request_id, unknown)
         ]
         for answer in answers:
-            del answer.headers["x-request-id"], answer.headers["date"]
+            del answer.headers["x-request-id"]
         assert answers[0].status == answers[1].status == 404, route
         assert answers[0].body.replace(request_id.encode(), unknown.encode()) == answers[1].body
         assert answers[0].headers == answers[1].headers

@@ -146,8 +146,6 @@ def is_the_moment(asked: Sequence[Asked]) -> bool:
 
 
 def _kill(victim: "Sandbox", asked: Sequence[Asked], say: Callable[[str], None]) -> None:
-    from raincheck.cli.sandbox import LEASE
-
     open_ones = sum(not each.request.ended for each in asked)
     say(f"[bold red]kill -9 {victim.pid}[/]: the server is gone, with {open_ones} requests unfinished.")
     victim.kill()
@@ -155,8 +153,7 @@ def _kill(victim: "Sandbox", asked: Sequence[Asked], say: Callable[[str], None])
     victim.start()
     say(
         f"[bold green]Started again[/] on the same store in {time.monotonic() - began:.1f} s. "
-        f"All {len(asked)} requests are still there; what was under way is taken up when its lease ends "
-        f"({LEASE} here, 60s by default)."
+        f"All {len(asked)} requests are still there; what was under way is taken up at once."
     )
 
 
@@ -185,7 +182,7 @@ def _next_steps(own: bool) -> str:
     )
     return f"""
 What to try next:
-{start}  raincheck submit "What is the capital of Italy?" --wait
+{start}  raincheck submit "What is the capital of Japan?" --wait
   raincheck list
 
   curl {DEFAULT_URL}/v1/chat/completions -H 'content-type: application/json' -d \\

@@ -15,8 +15,6 @@ from raincheck.cli.exits import Problem
 
 START_WITHIN = 40.0
 STOP_WITHIN = 10.0
-LEASE = "5s"
-"""Short, so that what a killed server was doing is taken up again while someone watches."""
 KEPT = frozenset({"RAINCHECK_MODEL_DIR", "RAINCHECK_OFFLINE"})
 """Variables that hold for the demo too; the others are about someone's real server."""
 
@@ -56,7 +54,7 @@ class Sandbox:
             self._process = subprocess.Popen(  # noqa: S603
                 command,
                 cwd=folder,
-                env=environ | {"RAINCHECK_LEASE": LEASE},
+                env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -10,6 +10,7 @@ from raincheck.cli.extras import need_local, need_server, settings_for
 from raincheck.cli.model import pull_progress
 from raincheck.cli.options import AsJson, Config, StoreUrl
 from raincheck.cli.show import console
+from raincheck.cli.talk import DEFAULT_URL
 from raincheck.core.settings import Settings, is_loopback, sqlite_path
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ def _banner(app: "App", is_open: bool) -> None:
         lines.append(("open", "[yellow]no API key exists: every program on this machine may use it[/]"))
         lines.append(("", "[dim]close it with: raincheck keys create NAME[/]"))
     lines.append(("docs", f"{url}/schema"))
-    lines.append(("try", 'raincheck submit "What is the capital of France?" --wait'))
+    elsewhere = "" if url == DEFAULT_URL else f" --base-url {url}"
+    lines.append(("try", f'raincheck submit "What is the capital of Japan?" --wait{elsewhere}'))
     out = console(stderr=True)
     for label, text in lines:
         out.print(f"  [dim]{label:<9}[/]{text}", soft_wrap=True)

@@ -38,7 +38,9 @@ def submit(
     expires_in: Annotated[str | None, typer.Option(metavar="DURATION", help="Expire it after that: 90s, 10m.")] = None,
     not_before: Annotated[str | None, typer.Option(metavar="TIME", help="Do not start before that time.")] = None,
     metadata: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label; may be repeated.")] = None,
-    webhook_url: Annotated[str | None, typer.Option(metavar="URL", help="Recorded with the request; nothing is sent there yet.")] = None,
+    webhook_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Recorded with the request; nothing is sent there yet.")
+    ] = None,
     max_attempts: Annotated[int | None, typer.Option(min=1, help="How many tries it gets.")] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="The same key and body give the same request again.")
@@ -51,7 +53,7 @@ def submit(
     """Submit a request. Prints its id, or with --wait its answer.
 
     \b
-    raincheck submit "What is the capital of France?" --wait
+    raincheck submit "What is the capital of Japan?" --wait
     raincheck submit "Write a poem about rain" --max-tokens 200 --tier flex
     cat long.txt | raincheck submit - --system "Summarise this." --expires-in 1h
     raincheck submit --file body.json --path /embeddings

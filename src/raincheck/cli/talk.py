@@ -18,7 +18,7 @@ def connect(base_url: str | None) -> "Raincheck":
     """A client of that server; the key comes from RAINCHECK_API_KEY, never from a flag that others could read."""
     from raincheck.client import Raincheck
 
-    if base_url is not None and not base_url.startswith(("http://", "https://")):
+    if base_url and not base_url.startswith(("http://", "https://")):
         raise Problem(f"the server's URL must begin with http:// or https://, not {base_url!r}", Code.USAGE)
     return Raincheck(base_url=base_url or DEFAULT_URL)
 

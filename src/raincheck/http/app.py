@@ -7,7 +7,7 @@ from litestar.datastructures import State
 from raincheck.http import chat, deferred, events, health, models, passthrough, requests, xai
 from raincheck.http.edge import Edge
 from raincheck.http.guard import Guard
-from raincheck.http.openapi import openapi_config
+from raincheck.http.openapi import openapi_config, schemas
 from raincheck.http.problems import on_exception
 from raincheck.http.shortcut import Shortcut
 
@@ -47,6 +47,7 @@ def create_app(edge: Edge) -> Litestar:
         # The guard bounds bodies, with an answer in the right shape.
         request_max_body_size=None,
     )
+    app.openapi_schema.components.schemas.update(schemas())
     # CORS is answered inside Litestar, so with it everything has to go there.
     inner = app.asgi_handler if edge.settings.cors_origins else Shortcut(app.asgi_handler)
     app.asgi_handler = Guard(inner, edge)

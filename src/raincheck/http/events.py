@@ -47,7 +47,7 @@ class EventStream:
     async def _events(self) -> AsyncIterator[bytes]:
         clock = asyncio.get_running_loop().time
         teller, notes, quiet_since = _Teller(self.seen), None, clock()
-        with self.edge.live.watch(self.request_id) as watch:
+        with self.edge.live.follow(self.request_id) as watch:
             while True:
                 request = await self.edge.store.requests.get(self.tenant, self.request_id)
                 # Notes are gone when their attempt ends; what they had said by then is still to be told.

@@ -56,6 +56,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.transport = cast("asyncio.Transport", OneWrite(transport, self.loop))
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -105,3 +106,45 @@ class BoundedProtocol(HttpToolsProtocol):
                 b"connection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
             )
         self.transport.close()
+
+
+class OneWrite:
+    """Sends the head of an answer together with what follows it in the same turn of the loop.
+
+    uvicorn writes the head and the body apart, and each write is a system call and a packet.
+    """
+
+    __slots__ = ("_flushing", "_head", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+        self._flushing: asyncio.Handle | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            self._transport.write(self._take() + data)
+        elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n"):
+            self._head = data
+            self._flushing = self._loop.call_soon(self.flush)
+        else:
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        if self._head:
+            self._transport.write(self._take())
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def _take(self) -> bytes:
+        head, self._head = self._head, b""
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        return head

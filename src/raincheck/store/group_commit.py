@@ -41,6 +41,8 @@ class GroupCommit(Generic[T, R]):
                 results: Sequence[R | BaseException] = [asyncio.CancelledError()] * len(batch)
                 try:
                     results = await self._write([item for item, _ in batch])
+                except Exception as error:  # noqa: BLE001 - whoever waits for the batch learns of it
+                    results = [error] * len(batch)
                 finally:
                     for (_, done), result in zip(batch, results, strict=True):
                         _settle(done, result)

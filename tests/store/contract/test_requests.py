@@ -361,6 +361,16 @@ async def test_a_far_place_is_an_honest_estimate(store: Store) -> None:
             assert order[request_id] / 1.5 <= ahead <= order[request_id] * 1.5
 
 
+async def test_a_far_place_counts_everyone_of_a_higher_priority(store: Store) -> None:
+    await submitted(store, 1_100, tenant="else", priority=Priority.PRIORITY)
+    *_, last = await submitted(store, 200)
+    await submitted(store, 300, priority=Priority.BATCH)
+    place = await store.requests.place("t", last.id)
+    assert place is not None
+    assert not place.exact
+    assert place.ahead == pytest.approx(1_299, rel=0.01)
+
+
 async def test_the_eta_follows_the_measured_pace(store: Store, clock: FakeClock) -> None:
     lease = await running(store)
     [first, *_, last] = await submitted(store, 5)

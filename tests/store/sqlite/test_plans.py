@@ -1,0 +1,221 @@
+"""G11: what a statement costs does not depend on how many rows there are."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from raincheck.core.clock import DAY, HOUR, MINUTE, SECOND
+from raincheck.core.model import Beat, Priority, Query
+from raincheck.core.status import Status
+from raincheck.store.protocol import Store
+from raincheck.store.sqlite import open_store
+from tests.store.builders import (
+    LEASE,
+    RETENTION,
+    START,
+    FakeClock,
+    a_request,
+    claimed,
+    completed,
+    failure,
+    release,
+    retry,
+    running,
+    submitted,
+    success,
+)
+from tests.store.sqlite.watched import Watched, watching
+
+Act = Callable[[Store, FakeClock, Watched], Awaitable[object]]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def watched() -> Watched:
+    return Watched()
+
+
+@pytest.fixture
+async def store(folder: Path, clock: FakeClock, watched: Watched) -> AsyncIterator[Store]:
+    with watching(watched):
+        async with open_store(folder / "store.db", clock=clock.now, retention=RETENTION) as store:
+            yield store
+
+
+async def claim(store: Store, clock: FakeClock, watched: Watched) -> None:
+    await running(store)
+    await submitted(store)
+    await submitted(store, not_before=START + LEASE)
+    clock.advance(seconds=LEASE / SECOND)
+    watched.reset()
+    assert len(await claimed(store, 9)) == 3
+
+
+async def submit(store: Store, _: FakeClock, watched: Watched) -> None:
+    watched.reset()
+    plain = a_request()
+    keyed = a_request(idempotency_key="k", fingerprint=b"f", max_pending=9)
+    await store.requests.submit([plain, keyed, keyed])
+
+
+async def get(store: Store, _: FakeClock, watched: Watched) -> None:
+    request_id = await completed(store)
+    watched.reset()
+    await store.requests.get("t", request_id)
+    await store.requests.result("t", request_id)
+    await store.requests.attempts("t", request_id)
+    await store.upkeep.events("t", request_id)
+
+
+async def place(store: Store, _: FakeClock, watched: Watched) -> None:
+    *_others, last = await submitted(store, 1_200)
+    watched.reset()
+    found = await store.requests.place("t", last.id)
+    assert found is not None
+    assert not found.exact
+
+
+async def cancel(store: Store, _: FakeClock, watched: Watched) -> None:
+    [request] = await submitted(store)
+    lease = await running(store, queue="other")
+    watched.reset()
+    for request_id in (request.id, lease.fence.request_id):
+        await store.requests.cancel("t", request_id)
+    await store.requests.requeue("t", request.id, new_id="req_copy")
+    await store.requests.delete("t", request.id)
+
+
+async def finish(store: Store, _: FakeClock, watched: Watched) -> None:
+    first, second, third, fourth = [await running(store) for _ in range(4)]
+    await store.registry.set_queue("small", max_concurrency=9)
+    watched.reset()
+    await store.leases.extend([Beat(first.fence)], lease_for=LEASE)
+    ends = [success(first), failure(second), retry(third, START + HOUR), release(fourth, pause_until=START + 1)]
+    assert await store.leases.finish(ends) == []
+
+
+async def wake_up(store: Store, clock: FakeClock, watched: Watched) -> None:
+    await submitted(store, not_before=START + MINUTE)
+    watched.reset()
+    assert await store.leases.next_due() == START + MINUTE
+    clock.advance(seconds=60)
+    await claimed(store, queue="other")
+    assert await store.leases.ready() == {"small"}
+
+
+async def expire(store: Store, clock: FakeClock, watched: Watched) -> None:
+    await submitted(store, deadline=START + MINUTE)
+    clock.advance(seconds=60)
+    watched.reset()
+    assert await store.upkeep.expire(limit=9) == 1
+
+
+async def purge(store: Store, clock: FakeClock, watched: Watched) -> None:
+    await completed(store, fingerprint=b"f", repeat_until=START + DAY)
+    clock.advance(seconds=RETENTION / SECOND)
+    watched.reset()
+    assert await store.upkeep.purge(limit=9) == 2
+    clock.advance(seconds=RETENTION / SECOND)
+    assert await store.upkeep.purge(limit=9) == 1
+
+
+async def search(store: Store, _: FakeClock, watched: Watched) -> None:
+    requests = await submitted(store, 3)
+    watched.reset()
+    await store.requests.search("t", Query(after=requests[1].id, metadata={"k": "v"}))
+
+
+async def search_by_status(store: Store, _: FakeClock, watched: Watched) -> None:
+    requests = await submitted(store, 3)
+    watched.reset()
+    await store.requests.search("t", Query(after=requests[1].id, status=Status.PENDING))
+
+
+async def count(store: Store, _: FakeClock, watched: Watched) -> None:
+    await running(store)
+    watched.reset()
+    await store.registry.queues()
+    await store.upkeep.gauges()
+
+
+BY_ID = "sqlite_autoindex_request_1 (id=?)"
+MEANT: dict[Act, tuple[str, ...]] = {
+    claim: ("request_ready (queue=?)", "request_due (due_at<?)"),
+    submit: ("flow_tenant (tenant=?)",),
+    get: (BY_ID, "sqlite_autoindex_event_2 (request_seq=?)"),
+    place: ("request_ready (queue=? AND (priority,tag)<(?,?))", BY_ID),
+    cancel: (BY_ID,),
+    finish: (BY_ID,),
+    wake_up: ("request_due", "request_ready (queue=?)"),
+    expire: ("request_deadline (deadline<?)",),
+    purge: ("request_purge (purge_at<?)", "seen_request (request_seq=?)", "seen_expires (expires_at<?)"),
+    search: ("request_listed (tenant=? AND seq<?)",),
+    search_by_status: ("request_listed_status (tenant=? AND status=? AND seq<?)",),
+    count: ("request_running (queue=?)",),
+}
+"""The indexes each act must use."""
+
+SMALL = {"queue", "json_each", "wanted", "had", "(subquery-1)", "(subquery-2)", "CONSTANT", "3", "2"}
+"""What may be read from end to end: one row per queue, the parts of one query, and what a bounded read found."""
+
+
+@pytest.mark.parametrize("act", MEANT, ids=lambda act: act.__name__)
+async def test_the_index_that_is_meant_is_used_and_no_table_is_scanned(
+    store: Store, clock: FakeClock, watched: Watched, act: Act
+) -> None:
+    """G11."""
+    await act(store, clock, watched)
+    plans = watched.plans()
+    for index in MEANT[act]:
+        assert any(index in plan for plan in plans), (index, plans)
+    for plan in plans:
+        assert "TEMP B-TREE" not in plan, plans
+        words = plan.split()
+        assert words[0] != "SCAN" or words[1] in SMALL, plans
+
+
+async def cost_of_each_act(folder: Path, others: int) -> dict[str, int]:
+    """Steps of SQLite's machine for each act, beside so many requests that wait or are ready."""
+    clock = FakeClock()
+    watched = Watched()
+    costs, exits = dict[str, int](), AsyncExitStack()
+
+    async def measured(name: str, work: Awaitable[object]) -> None:
+        watched.reset()
+        await work
+        costs[name] = watched.steps
+
+    with watching(watched):
+        opening = open_store(folder / f"{others}.db", clock=clock.now, retention=RETENTION)
+        store = await exits.enter_async_context(opening)
+    async with exits:
+        waiting = [a_request(priority=Priority.PRIORITY, not_before=START + DAY) for _ in range(others // 2)]
+        await store.requests.submit(waiting)
+        await store.requests.submit([a_request(tenant="else") for _ in range(others // 2)])
+        [mine, ours] = await submitted(store, 2)
+        await measured("submit", store.requests.submit([a_request(max_pending=10**6)]))
+        await measured("get", store.requests.get("t", mine.id))
+        await measured("claim", claimed(store, 8))
+        await measured("look", store.leases.next_due())
+        [lease] = await claimed(store)
+        await measured("extend", store.leases.extend([Beat(lease.fence)], lease_for=LEASE))
+        await measured("finish", store.leases.finish([success(lease)]))
+        await measured("cancel", store.requests.cancel("t", ours.id))
+        await measured("expire", store.upkeep.expire(limit=9))
+        await measured("search", store.requests.search("t", Query(limit=9)))
+        await measured("queues", store.leases.ready())
+    return costs
+
+
+@pytest.mark.slow("twenty thousand rows")
+async def test_each_act_takes_as_many_steps_beside_twenty_thousand_rows_as_beside_a_hundred(folder: Path) -> None:
+    """G11."""
+    few, many = [await cost_of_each_act(folder, others) for others in (100, 20_000)]
+    assert all(few.values())
+    assert {name: steps for name, steps in many.items() if steps > 1.3 * few[name]} == {}
