@@ -79,6 +79,10 @@ class Live:
         """What the attempt that runs in this process has said, None when none runs here."""
         return self._notes.get(request_id)
 
+    def waiting(self, request_id: str) -> int:
+        """How many wait for news of a request just now."""
+        return len(self._watches.get(request_id, ())) + len(self._followers.get(request_id, ()))
+
     # --- for those who work
 
     def begin(self, fence: Fence, attempt: int) -> None:

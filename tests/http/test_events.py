@@ -122,14 +122,13 @@ async def test_newlines_in_a_chunk_do_not_end_its_event(server: Running) -> None
 
 async def test_hanging_up_leaves_no_watch_behind(server: Running) -> None:
     fence = await _running_here(server)
-    watching = server.edge.live._watches  # pyright: ignore[reportPrivateUsage]
     events = follow(server, fence.request_id)
     await anext(events)
-    assert fence.request_id in watching
+    assert server.edge.live.waiting(fence.request_id) == 1
     await events.aclose()
 
     async with asyncio.timeout(5):
-        while fence.request_id in watching:
+        while server.edge.live.waiting(fence.request_id):
             await asyncio.sleep(0.005)
 
 

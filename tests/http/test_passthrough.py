@@ -47,7 +47,7 @@ async def test_a_stream_that_breaks_says_so_in_its_last_event(server: Running) -
     answer = await server.post("/v1/chat/completions", a_chat(stream=True))
 
     last = answer.body.decode().strip().split("\n\n")[-1]
-    assert '"code":"upstream_down"' in last
+    assert '"code":"upstream_broke"' in last
     assert "[DONE]" not in answer.body.decode()
 
 

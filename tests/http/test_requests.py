@@ -165,14 +165,13 @@ async def test_waiting_ends_before_the_client_gives_up(server: Running) -> None:
 async def test_a_client_that_hangs_up_leaves_no_waiter_behind(server: Running) -> None:
     server.upstream.always(text(before=asyncio.Event()))
     request_id = await server.defer()
-    watching = server.edge.live._watches  # pyright: ignore[reportPrivateUsage]
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(f"GET /v1/requests/{request_id}?wait=50 HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
     async with asyncio.timeout(5):
-        while request_id not in watching:
+        while not server.edge.live.waiting(request_id):
             await asyncio.sleep(0.005)
         writer.close()
-        while request_id in watching:
+        while server.edge.live.waiting(request_id):
             await asyncio.sleep(0.005)
     assert await reader.read() == b""
 

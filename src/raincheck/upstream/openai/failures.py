@@ -73,6 +73,8 @@ def broke(name: str, error: Exception) -> Failure:
             return unreachable(name, error)
         case TimeoutError():
             return transient(name, "upstream_timeout", "sent nothing for longer than its silence_timeout.")
+        case aiohttp.ClientPayloadError():
+            return transient(name, "upstream_disconnected", "broke the connection in the middle of its answer.")
         case _:
             return transient(name, "upstream_disconnected", f"broke the connection: {_words(error)}.")
 
