@@ -8,10 +8,11 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 
 import uvicorn
 
-from raincheck import __version__, telemetry
+from raincheck import telemetry
 from raincheck.core.clock import SECOND, now
 from raincheck.core.errors import SettingsInvalid
 from raincheck.core.settings import (
@@ -92,7 +93,7 @@ async def running(settings: Settings, *, on_pull: Callable[[int, int], None] | N
             gate=Gate(store.registry, now, loopback=is_loopback(settings.host)),
             settings=settings,
             clock=now,
-            version=__version__,
+            version=version("raincheck"),
             stopping=stopping.is_set,
             metrics=metrics.page,
             crashed=telemetry.crashed,
