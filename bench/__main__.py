@@ -22,25 +22,27 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments, MEASURES)
     console = Console(stderr=True)
     allow_many_sockets()
-    # Not in memory: what a durable submit costs depends on a disk, so the stores must be on one.
-    with tempfile.TemporaryDirectory(prefix="raincheck-bench-") as folder:
-        rows = _measure(Setting(options, Path(folder)), console)
+    rows: list[Row] = []
+    try:
+        # Not in memory: what a durable submit costs depends on a disk, so the stores must be on one.
+        with tempfile.TemporaryDirectory(prefix="raincheck-bench-") as folder:
+            setting = Setting(options, Path(folder))
+            for name in options.only:
+                with console.status(f"{name}: {MEASURES[name].about}"):
+                    rows += MEASURES[name].run(setting)
+    finally:
+        # What was measured is worth showing even when a later row broke.
+        _report(rows, options)
+    return int(any(row.verdict == "poor" for row in rows))
+
+
+def _report(rows: list[Row], options: Options) -> None:
     out = Console()
     Console(width=None if out.is_terminal else 140).print(table(rows))
     path = options.json or RESULTS / file_name()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(as_json(rows, options))))
-    console.print(f"[dim]written to {path}[/]")
-    return int(any(row.verdict == "poor" for row in rows))
-
-
-def _measure(setting: Setting, console: Console) -> list[Row]:
-    rows: list[Row] = []
-    options: Options = setting.options
-    for name in options.only:
-        with console.status(f"{name}: {MEASURES[name].about}"):
-            rows += MEASURES[name].run(setting)
-    return rows
+    out.print(f"[dim]written to {path}[/]")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from raincheck.core.clock import SECOND, Clock, now
 from raincheck.core.errors import UpstreamDown
@@ -103,7 +105,7 @@ class Engine:
             payload=b"{}",
             created_at=now(),
         )
-        [answer] = await self.store.requests.submit([replace(new, **changes)])  # pyright: ignore[reportArgumentType]
+        [answer] = await self.store.requests.submit([replace(new, **changes)])
         assert not isinstance(answer, Exception), answer
         return answer.request.id
 

@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import replace
 from itertools import count
 from typing import Any, Literal, Protocol
+
+from msgspec.structs import replace
 
 from raincheck.core.clock import DAY, MINUTE, SECOND, micros
 from raincheck.core.ids import new_id

@@ -1,9 +1,13 @@
-"""The things the house speaks of, as frozen records; times are microseconds since the epoch."""
+"""The things the house speaks of, as frozen records; times are microseconds since the epoch.
+
+They are msgspec structs: built for every call, and several times faster at that than dataclasses.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
+
+import msgspec
 
 from raincheck.core.outcome import Outcome, RequestError
 from raincheck.core.status import Status
@@ -22,8 +26,7 @@ class Priority(IntEnum):
     BATCH = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewRequest:
+class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request as it is handed to the store: valid, admitted, with its id."""
 
     id: str
@@ -41,7 +44,7 @@ class NewRequest:
     not_before: int | None = None
     deadline: int | None = None
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
-    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     webhook_url: str | None = None
     max_pending: int | None = None
     """The tenant's cap on pending requests, checked in the submitting transaction."""
@@ -54,8 +57,7 @@ class NewRequest:
     """The client says that this is a retry: an equal fingerprint seen before is the same request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """One try, as the history keeps it."""
 
     number: int
@@ -67,8 +69,7 @@ class Attempt:
     error: RequestError | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A request as it stands in the record."""
 
     id: str
@@ -94,22 +95,20 @@ class Request:
     progress_message: str | None = None
     error: RequestError | None = None
     usage: bytes | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     webhook_url: str | None = None
     purged: bool = False
     """True when payload and result are gone and only this row is left."""
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
+class Submitted(msgspec.Struct, frozen=True):
     """What became of one submit: the record, and whether it was there already."""
 
     request: Request
     repeated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """What a completed request has to show."""
 
     status: int
@@ -117,8 +116,7 @@ class Result:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where a pending request stands in its queue, and why it is not yet claimed."""
 
     ahead: int
@@ -139,8 +137,7 @@ class Fence(NamedTuple):
     number: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """The right to try one request until `expires_at`, and all that the try needs."""
 
     fence: Fence
@@ -160,8 +157,7 @@ class Lease:
     """The job's id at the upstream, when an earlier attempt got that far: re-attach, do not submit again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(msgspec.Struct, frozen=True):
     """A worker's sign of life for one lease, with what it learned since the last."""
 
     fence: Fence
@@ -170,8 +166,7 @@ class Beat:
     remote_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(msgspec.Struct, frozen=True):
     """How one attempt went, written under its fence."""
 
     fence: Fence
@@ -179,31 +174,28 @@ class Finish:
     upstream: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class Query(msgspec.Struct, frozen=True, kw_only=True):
     """What to list: newest first, `after` and `before` are ids that came out of an earlier page."""
 
     status: Status | None = None
     model: str | None = None
     queue: str | None = None
     operation: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     created_after: int | None = None
     created_before: int | None = None
     after: str | None = None
     limit: int = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """Some of what a query matches."""
 
     requests: list[Request]
     has_more: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Tenant:
+class Tenant(msgspec.Struct, frozen=True):
     """Whose requests they are, with its share and its caps."""
 
     name: str
@@ -212,8 +204,7 @@ class Tenant:
     max_body_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiKey:
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     """An API key as it may be shown: never the key itself, only its first characters."""
 
     id: str
@@ -225,8 +216,7 @@ class ApiKey:
     revoked_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Queue:
+class Queue(msgspec.Struct, frozen=True, kw_only=True):
     """A named line with its own capacity."""
 
     name: str

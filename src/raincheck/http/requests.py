@@ -1,10 +1,10 @@
 """/v1/requests: the native view of deferred requests."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import msgspec
 from litestar import delete, get, post
+from msgspec.structs import replace
 
 from raincheck.core.errors import BadInput, Stopping
 from raincheck.core.model import Query

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
+from msgspec.structs import replace
 
 from raincheck.core.clock import DAY, HOUR, MINUTE, SECOND
 from raincheck.core.errors import (

@@ -264,6 +264,8 @@ def _connect(path: Path) -> apsw.Connection:
     connection.pragma("journal_mode", "wal")
     connection.pragma("cache_size", -CACHE_KIB)
     connection.pragma("temp_store", "memory")
+    # Without this, a statement that a partial index might serve is parsed and planned again at each new binding.
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     return connection
 
 

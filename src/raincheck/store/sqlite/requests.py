@@ -92,15 +92,19 @@ class SqliteRequests:
         return places.find(self._database, row) if row[5] == Status.PENDING else None
 
     async def attempts(self, tenant: str, request_id: str) -> list[Attempt]:
-        row = self._database.one("select seq from request where id = ? and tenant = ?", request_id, tenant)
-        if row is None:
-            raise rows.unknown(request_id)
         found = self._database.all(
-            """select number, upstream, started_at, ended_at, outcome, error
-                 from attempt where seq = ? order by fence""",
-            row[0],
+            """select a.number, a.upstream, a.started_at, a.ended_at, a.outcome, a.error
+                 from request r join attempt a on a.seq = r.seq
+                where r.id = ? and r.tenant = ? order by a.fence""",
+            request_id,
+            tenant,
         )
-        return [Attempt(*values, error=rows.error(error)) for *values, error in found]
+        if not found:
+            _get(self._database, tenant, request_id)  # No attempts, or no such request?
+        return [
+            Attempt(number, upstream, started_at, ended_at, outcome, rows.error(error))
+            for number, upstream, started_at, ended_at, outcome, error in found
+        ]
 
     async def result(self, tenant: str, request_id: str) -> Result | None:
         row = self._database.one(
