@@ -1,5 +1,6 @@
 """Takes the command line, runs the rows it asks for, prints their table and writes their JSON."""
 
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +23,8 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments, MEASURES)
     console = Console(stderr=True)
     allow_many_sockets()
+    # A terminated run ends like an interrupted one, so that no child is left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     rows: list[Row] = []
     try:
         # Not in memory: what a durable submit costs depends on a disk, so the stores must be on one.

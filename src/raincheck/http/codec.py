@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 
@@ -11,12 +11,15 @@ from raincheck.core.errors import BadInput, NotJson
 from raincheck.http.options import read_options
 from raincheck.intake.admit import Submission, check_model
 
+T = TypeVar("T")
 MAX_DEPTH = 64
 MAX_BRACKETS = 2_000_000
 OURS = ("deferred", "raincheck", "service_tier")
 """Members that are for Raincheck and never reach the upstream."""
 
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_TEXT = msgspec.json.Decoder(str | None)
+_YES_NO = msgspec.json.Decoder(bool | None)
 _PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _EMPTY_LIST = re.compile(rb"\[\s*\]")
@@ -39,14 +42,14 @@ def parse(path: str, body: bytes, headers: Mapping[bytes, bytes], *, prefers_asy
     if not is_json(headers.get(b"content-type")):
         raise NotJson
     members = _read_object(body)
-    model = _member(members, "model", str)
+    model = _member(members, "model", _TEXT)
     if model is None:
         raise BadInput("`model` is missing; GET /v1/models lists those that are served.", param="model")
     check_model(model)
-    deferred = bool(_member(members, "deferred", bool)) or prefers_async
+    deferred = bool(_member(members, "deferred", _YES_NO)) or prefers_async
     if path == "/chat/completions":
         _check_messages(members)
-    if _member(members, "stream", bool) and deferred:
+    if _member(members, "stream", _YES_NO) and deferred:
         raise BadInput(
             "A deferred request cannot be streamed to the client; leave `stream` out and read "
             "GET /v1/requests/{id}/events instead.",
@@ -57,7 +60,7 @@ def parse(path: str, body: bytes, headers: Mapping[bytes, bytes], *, prefers_asy
     submission = Submission(
         path=path,
         model=model,
-        service_tier=_member(members, "service_tier", str),
+        service_tier=_member(members, "service_tier", _TEXT),
         options=read_options(members.get("raincheck"), headers),
         idempotency_key=None if key is None else key.decode("latin-1"),
         client_retry=int(retry) if retry is not None and retry.isdigit() and len(retry) < 4 else None,
@@ -123,12 +126,12 @@ def _too_deep() -> BadInput:
     return BadInput(f"The body is nested more than {MAX_DEPTH} levels deep; flatten it.")
 
 
-def _member(members: Mapping[str, msgspec.Raw], name: str, kind: type[Any]) -> Any:
-    """A member of this type, None when it is absent or null."""
+def _member(members: Mapping[str, msgspec.Raw], name: str, decoder: "msgspec.json.Decoder[T | None]") -> T | None:
+    """A member of the decoder's type, None when it is absent or null."""
     if (raw := members.get(name)) is None:
         return None
     try:
-        return msgspec.json.decode(raw, type=kind | None)
+        return decoder.decode(raw)
     except msgspec.DecodeError as error:
         raise BadInput(f"`{name}` has the wrong type: {error}.", param=name) from None
 

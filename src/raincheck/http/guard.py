@@ -53,12 +53,13 @@ class Guard:
         request_id = given if given and _SANE_ID.fullmatch(given) else new_id("call").encode()
         scope["state"]["request_id"] = request_id.decode()
         body = self._body(headers, receive)
+        signed: list[tuple[bytes, bytes]] = [(b"x-request-id", request_id), *self._signed]
+        if scope["path"].startswith("/schema"):
+            signed += PAGE
 
         async def sign(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = message["headers"]
-                html = PAGE if any(value.startswith(b"text/html") for _, value in own) else ()
-                message["headers"] = [*own, (b"x-request-id", request_id), *self._signed, *html]
+                message["headers"] = [*message["headers"], *signed]
             await send(message)
 
         answer_to = sign if body is None else body.linger(sign)

@@ -18,6 +18,7 @@ LATEST = 1e11
 """Seconds; far beyond what is allowed, and small enough to compute with."""
 
 NONE = Options()
+_OBJECT = msgspec.json.Decoder(dict[str, Any] | None)
 
 
 class OptionsBody(msgspec.Struct, forbid_unknown_fields=True, rename=None):
@@ -36,7 +37,7 @@ def read_options(raw: msgspec.Raw | None, headers: Mapping[bytes, bytes]) -> Opt
     given = _from_headers(headers)
     if raw is not None:
         try:
-            given |= msgspec.json.decode(raw, type=dict[str, Any] | None) or {}
+            given |= _OBJECT.decode(raw) or {}
         except msgspec.DecodeError as error:
             raise BadInput(f"`raincheck` must be an object: {error}.", param="raincheck") from None
     if not given:
