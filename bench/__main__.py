@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     console = Console(stderr=True)
     allow_many_sockets()
     # A terminated run ends like an interrupted one, so that no child is left behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, _terminated)
     rows: list[Row] = []
     try:
         # Not in memory: what a durable submit costs depends on a disk, so the stores must be on one.
@@ -37,6 +37,10 @@ def main(arguments: list[str]) -> int:
         # What was measured is worth showing even when a later row broke.
         _report(rows, options)
     return int(any(row.verdict == "poor" for row in rows))
+
+
+def _terminated(number: int, _: object) -> None:
+    sys.exit(128 + number)
 
 
 def _report(rows: list[Row], options: Options) -> None:

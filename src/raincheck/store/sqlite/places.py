@@ -1,15 +1,28 @@
 """Where a pending request stands in its queue: counted exactly up to a thousand, estimated beyond."""
 
 from raincheck.core.model import Place
-from raincheck.store.sqlite.database import Database, Row
+from raincheck.core.status import Status
+from raincheck.store.sqlite import rows
+from raincheck.store.sqlite.database import Database
 
 COUNTED = 1_000
 
 
-def find(database: Database, row: Row) -> Place:
-    """The place of the pending request that `row` (queue, priority, tag, seq, tenant) describes."""
-    queue, priority, tag, seq, tenant, *_ = row
-    counted = database.one(
+def find(database: Database, tenant: str, request_id: str) -> Place | None:
+    """The place of a pending request, None for one that is not pending. Raises NotFound."""
+    row = database.one(
+        """select r.status, r.queue, r.priority, r.tag, r.seq, q.service, q.pace, q.paused_until, q.pause_reason
+             from request r join queue q on q.name = r.queue where r.id = ? and r.tenant = ?""",
+        request_id,
+        tenant,
+    )
+    if row is None:
+        raise rows.unknown(request_id)
+    status, queue, priority, tag, seq, service, pace, paused_until, pause_reason = row
+    if status != Status.PENDING:
+        return None
+    # A statement of its own: with the bounds as columns of a join, SQLite would seek by the first of them only.
+    [(ahead,)] = database.all(
         """select count(*) from (
                select 1 from request
                 where queue = ? and status = 'pending' and due_at is null and (priority, tag, seq) < (?, ?, ?)
@@ -20,13 +33,10 @@ def find(database: Database, row: Row) -> Place:
         seq,
         COUNTED + 1,
     )
-    ahead: int = counted[0] if counted else 0
     exact = ahead <= COUNTED
     if not exact:
         ahead = max(ahead, _estimate(database, queue, priority, tag, tenant))
-    measured = database.one("select service, pace, paused_until, pause_reason from queue where name = ?", queue)
-    service, pace, paused_until, pause_reason = measured or (None, None, None, None)
-    eta = None if service is None or pace is None else int(service + ahead * pace)
+    eta = None if service is None else int(service + ahead * pace)
     if paused_until is None or paused_until <= database.now():
         return Place(ahead, exact, eta, None)
     return Place(ahead, exact, eta, paused_until, pause_reason)

@@ -82,14 +82,7 @@ class SqliteRequests:
         return _get(self._database, tenant, request_id)
 
     async def place(self, tenant: str, request_id: str) -> Place | None:
-        row = self._database.one(
-            "select queue, priority, tag, seq, tenant, status from request where id = ? and tenant = ?",
-            request_id,
-            tenant,
-        )
-        if row is None:
-            raise rows.unknown(request_id)
-        return places.find(self._database, row) if row[5] == Status.PENDING else None
+        return places.find(self._database, tenant, request_id)
 
     async def attempts(self, tenant: str, request_id: str) -> list[Attempt]:
         found = self._database.all(
