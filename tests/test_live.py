@@ -57,3 +57,24 @@ def test_pieces_of_an_answer_are_bounded() -> None:
     assert notes is not None
     assert sum(map(len, notes.deltas)) <= MAX_DELTA_BYTES
     assert (notes.first, notes.last) == (31, 40)
+
+
+async def test_closing_wakes_everyone() -> None:
+    live = Live()
+    with live.watch("req_1") as watch, live.follow("req_2") as follower:
+        live.close()
+        assert live.closed
+        assert await watch.news(0)
+        assert await follower.news(0)
+
+
+async def test_a_follower_can_tell_a_move_from_a_piece() -> None:
+    live = Live()
+    live.begin(MINE, 1)
+    with live.follow("req_1") as follower:
+        assert follower.moved
+        follower.moved = False
+        live.delta(MINE, b"{}")
+        assert not follower.moved
+        live.wake("req_1")
+        assert follower.moved

@@ -38,6 +38,8 @@ class Watch:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self.moved = True
+        """Whether the status may have changed; whoever reads the record sets it back first."""
 
     def wake(self) -> None:
         self._event.set()
@@ -60,6 +62,7 @@ class Live:
         self._notes: dict[str, Notes] = {}
         self._watches: dict[str, set[Watch]] = {}
         self._followers: dict[str, set[Watch]] = {}
+        self.closed = False
 
     # --- for those who wait
 
@@ -110,7 +113,15 @@ class Live:
         """Tell everyone who waits that the status of this request is new."""
         for watch in self._watches.get(request_id, ()):
             watch.wake()
-        self._tell_followers(request_id)
+        for follower in self._followers.get(request_id, ()):
+            follower.moved = True
+            follower.wake()
+
+    def close(self) -> None:
+        """The server stops: everyone who waits is woken, and who looks at `closed` waits no more."""
+        self.closed = True
+        for request_id in [*self._watches, *self._followers]:
+            self.wake(request_id)
 
     def _tell_followers(self, request_id: str) -> None:
         for watch in self._followers.get(request_id, ()):

@@ -40,16 +40,16 @@ async def test_a_down_upstream_is_probed_ever_more_rarely_until_it_is_back() -> 
     catalogue = Catalogue([member := Member(upstream)], clock)
     waits: list[int] = []
     for _ in range(8):
-        due_at = await catalogue.refresh()
-        waits.append(due_at - clock.moment)
-        clock.moment = due_at
+        await catalogue.refresh()
+        waits.append(member.probe_at - clock.moment)
+        clock.moment = member.probe_at
     assert waits[:3] == [SECOND // 2, SECOND, 2 * SECOND]
     assert max(waits) == PROBE_EVERY
     assert catalogue.down("small") is member
     upstream.reachable = True
     await catalogue.refresh()
     assert catalogue.down("small") is None
-    assert (member.down_since, member.misses) == (None, 0)
+    assert member.down_since is None
 
 
 async def test_a_model_is_down_only_when_all_that_serve_it_are() -> None:
@@ -61,3 +61,27 @@ async def test_a_model_is_down_only_when_all_that_serve_it_are() -> None:
     clock.moment += SECOND
     catalogue.mark_down(second, "gone too")
     assert catalogue.down("small") is first
+
+
+async def test_a_storm_of_failed_calls_counts_once() -> None:
+    clock = Clock()
+    catalogue = Catalogue([member := Member(Scripted("a"))], clock)
+    told: list[bool] = []
+    catalogue.on_health = lambda member: told.append(member.down_since is None)
+    await catalogue.refresh()
+    for _ in range(32):
+        catalogue.mark_down(member, "gone")
+    assert member.probe_at == clock.moment + SECOND // 2
+    clock.moment = member.probe_at
+    await catalogue.refresh()
+    assert told == [False, True]
+
+
+async def test_an_adapter_that_breaks_is_a_miss_and_no_crash() -> None:
+    class Broken(Scripted):
+        async def probe(self) -> frozenset[str]:
+            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad")
+
+    catalogue = Catalogue([member := Member(Broken())], Clock())
+    await catalogue.refresh()
+    assert "UnicodeDecodeError" in (member.down_reason or "")

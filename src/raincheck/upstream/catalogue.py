@@ -1,7 +1,7 @@
 """Which upstream serves which model, and which of them are up: read by intake (is this model known?) and dispatch."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -50,6 +50,8 @@ class Catalogue:
 
     def __init__(self, members: Iterable[Member], clock: Clock) -> None:
         self.members = list(members)
+        self.on_health: Callable[[Member], None] = lambda _: None
+        """Called when an upstream went down or came back."""
         self._clock = clock
 
     def models(self) -> dict[str, list[str]]:
@@ -80,31 +82,40 @@ class Catalogue:
         return min(members, key=lambda member: member.down_since or 0)
 
     def mark_down(self, member: Member, reason: str) -> None:
-        """Note that an upstream could not be reached; it is probed until it answers again."""
-        now = self._clock()
-        if member.down_since is None:
-            member.down_since = now
-            member.misses = 0
+        """Note that an upstream could not be reached; it is probed until it answers again.
+
+        However many calls fail at once, the first probe comes soon: only failed probes make the next one rarer.
+        """
         member.down_reason = reason
-        member.probe_at = now + min(PROBE_DOWN_FIRST << member.misses, PROBE_EVERY)
-        member.misses = min(member.misses + 1, 10)
+        if member.down_since is None:
+            member.down_since = self._clock()
+            member.misses = 0
+            member.probe_at = member.down_since + PROBE_DOWN_FIRST
+            self.on_health(member)
 
     def mark_up(self, member: Member) -> None:
         """Note that an upstream answered."""
-        member.down_since = member.down_reason = None
-        member.misses = 0
+        if member.down_since is not None:
+            member.down_since = member.down_reason = None
+            self.on_health(member)
 
-    async def refresh(self) -> int:
-        """Probe every upstream whose time has come; returns when the next one is due (microseconds)."""
+    async def refresh(self) -> None:
+        """Probe every upstream whose time has come."""
         now = self._clock()
         await asyncio.gather(*(self._probe(member) for member in self.members if member.probe_at <= now))
-        return min((member.probe_at for member in self.members), default=now + PROBE_EVERY)
 
     async def _probe(self, member: Member) -> None:
         try:
             member.listed = await member.upstream.probe()
         except UpstreamDown as error:
-            self.mark_down(member, error.message)
+            self._missed(member, error.message)
+        except Exception as error:  # noqa: BLE001 - whatever an upstream makes its adapter trip over is its own fault
+            self._missed(member, f"its adapter broke: {type(error).__name__}: {error}")
         else:
             self.mark_up(member)
             member.probe_at = self._clock() + PROBE_EVERY
+
+    def _missed(self, member: Member, reason: str) -> None:
+        self.mark_down(member, reason)
+        member.probe_at = self._clock() + min(PROBE_DOWN_FIRST << member.misses, PROBE_EVERY)
+        member.misses = min(member.misses + 1, 10)
