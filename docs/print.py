@@ -96,8 +96,8 @@ def status_page() -> str:
 
 def events_page() -> str:
     from raincheck.core.events import event_type
+    from raincheck.core.operations import OPERATIONS, operation_of
     from raincheck.core.status import FINAL, Status
-    from raincheck.intake.admit import OPERATIONS, operation_of
 
     lines = [
         PRINTED,
@@ -297,19 +297,25 @@ def _row(*cells: str) -> str:
 LOG_EVENTS = {
     "http.crashed": "A call met an error nobody expected; `x_request_id` is what its caller was shown.",
     "lease.lost": "An attempt ended after its lease was lost; what it had to say is not recorded.",
+    "queue.paused": "An upstream asked to be left alone: the queue gives nothing before `until` (Unix seconds).",
     "request.cancelled": "Someone cancelled a request.",
     "request.claimed": "A worker took a request.",
     "request.completed": "An attempt gave the result.",
     "request.deleted": "An ended request was deleted.",
-    "request.expired": "An attempt ended because of the deadline.",
-    "request.failed": "An attempt failed and there will be no other.",
+    "request.expired": "The deadline passed: during an attempt, or (only `id`) while it waited.",
+    "request.failed": "An attempt failed and there will be no other; with only `id`, the last one's lease lapsed.",
+    "request.lapsed": "Nothing was heard of an attempt for a whole lease, or its server died: it is pending again.",
     "request.refused": "The store refused a submit: quota, or an idempotency conflict.",
     "request.released": "A request was given back untried.",
     "request.requeued": "A copy of an ended request was submitted.",
     "request.retried": "An attempt failed and another will follow.",
     "request.submitted": "A request is on disk.",
+    "server.loop_crashed": "One of the server's own loops met an error nobody expected; it goes on after a second.",
+    "server.started": "The server takes calls.",
     "server.stopped": "Everything is closed.",
     "server.stopping": "SIGTERM or SIGINT came: nothing is claimed any more, `running` attempts may finish.",
+    "upstream.down": "An upstream could not be reached; it is probed until it answers.",
+    "upstream.up": "An upstream that was down answers again.",
 }
 
 
@@ -323,7 +329,7 @@ def telemetry_page() -> str:
 
             One line per event on stderr: for people on a terminal, JSON everywhere else. Every line has `event`,
             `level` and `timestamp`. Ids are logged; payloads, results and keys never. `raincheck serve` shows `info`
-            and above.
+            and above, unless `log.level` ([settings](settings.md)) says otherwise.
 
             | Event | Level | Fields | Means |
             |---|---|---|---|
@@ -345,7 +351,8 @@ def telemetry_page() -> str:
         lines.append(f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {told} |")
     lines += _text("""
 
-        Counters start at 0 with the process; durations are in seconds. Traces are not exported yet.
+        Counters start at 0 with the process; durations are in seconds. A `queue` whose model no upstream lists is
+        counted as `other`, so that made-up names make no series. Traces are not exported yet.
     """)
     return "\n".join(lines) + "\n"
 
@@ -366,12 +373,13 @@ def log_events() -> dict[str, tuple[str, list[str]]]:
         ]
         for call in _calls_in(function):
             level = _name(call.func)
-            if level not in _LEVELS or not call.args or _receiver(call.func) not in ("log", "said"):
+            if level not in _LEVELS or not call.args or _receiver(call.func) not in ("log", "_log", "said"):
                 continue
             said = bound if _receiver(call.func) == "said" else []
             fields = [*said, *(keyword.arg for keyword in call.keywords if keyword.arg and keyword.arg != "exc_info")]
             for name in _event_names(call.args[0]):
-                found[name] = (level, fields)
+                known = found.get(name, (level, []))[1]
+                found[name] = (level, list(dict.fromkeys([*known, *fields])))
     return found
 
 

@@ -1,11 +1,13 @@
 """Builds everything once and says in which order it starts and stops; the only place that names a concrete store."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -14,15 +16,8 @@ import uvicorn
 
 from raincheck import telemetry
 from raincheck.core.clock import SECOND, now
-from raincheck.core.errors import SettingsInvalid
-from raincheck.core.settings import (
-    LOCAL_CONCURRENCY,
-    Settings,
-    UpstreamSettings,
-    bind_problem,
-    is_loopback,
-    sqlite_path,
-)
+from raincheck.core.errors import SettingsInvalid, StoreUnavailable
+from raincheck.core.settings import Settings, UpstreamSettings, bind_problem, is_loopback, sqlite_path
 from raincheck.dispatch.capacity import Capacity
 from raincheck.dispatch.loop import Dispatcher
 from raincheck.dispatch.relay import Relay
@@ -39,8 +34,8 @@ from raincheck.upstream.catalogue import Catalogue, Member
 
 PROBE_TICK = 0.5
 GAUGES_EVERY = 5.0
-HTTP_GRACE = 3.0
-"""Seconds open connections (long-polls, streams) get to end after the work has stopped."""
+AGAIN_AFTER = 1.0
+"""Seconds until a loop that stumbled over a fault goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +48,12 @@ class App:
     dispatcher: Dispatcher
     edge: Edge
     stopping: asyncio.Event
+
+    async def stop(self) -> None:
+        """Take nothing new, answer those who wait for news, and let running work finish within the grace period."""
+        self.stopping.set()
+        self.edge.live.close()
+        await self.dispatcher.close(self.settings.grace / SECOND)
 
 
 @asynccontextmanager
@@ -68,10 +69,14 @@ async def running(settings: Settings, *, on_pull: Callable[[int, int], None] | N
         path = sqlite_path(settings.store_url)
         raw_store = await stack.enter_async_context(open_store(path, clock=now, retention=settings.retention))
         store = telemetry.observe(raw_store, metrics)
+        if (problem := bind_problem(settings, has_keys=bool(await store.registry.keys()))) is not None:
+            raise SettingsInvalid(problem)
         for queue, cap in settings.queue_limits.items():
             await store.registry.set_queue(queue, max_concurrency=cap)
-        members = [await _start(each, stack, metrics, on_pull) for each in _upstreams(settings)]
+        members = [await _start(each, stack, metrics, on_pull) for each in settings.upstreams]
         catalogue = Catalogue(members, now)
+        catalogue.on_health = telemetry.health
+        metrics.known = catalogue.models
         await catalogue.refresh()
         capacity = Capacity(catalogue)
         dispatcher = Dispatcher(
@@ -99,20 +104,31 @@ async def running(settings: Settings, *, on_pull: Callable[[int, int], None] | N
             crashed=telemetry.crashed,
         )
         stack.callback(store.changes.listen(partial(_spread, dispatcher, live)))
-        tasks = [dispatcher.run(), Caretaker(store.upkeep).run(), _probe(catalogue, capacity), _measure(store, metrics)]
+        app = App(settings, store, catalogue, dispatcher, edge, stopping)
+        loops = {
+            "dispatcher": dispatcher.run,
+            "caretaker": Caretaker(store.upkeep).run,
+            "probe": partial(_probe, catalogue, capacity),
+            "measure": partial(_measure, store, metrics),
+        }
+        started = [asyncio.create_task(keep_going(name, loop)) for name, loop in loops.items()]
         try:
-            async with asyncio.TaskGroup() as loops:
-                started = [loops.create_task(task) for task in tasks]
-                try:
-                    yield App(settings, store, catalogue, dispatcher, edge, stopping)
-                finally:
-                    stopping.set()
-                    await dispatcher.close(settings.grace / SECOND)
-                    for task in started:
-                        task.cancel()
-        except BaseExceptionGroup as group:
-            # One thing went wrong, and that is what the caller is to hear of; the group is only how it travelled.
-            raise group.exceptions[0] from group.exceptions[0].__cause__
+            yield app
+        finally:
+            await app.stop()
+            for task in started:
+                task.cancel()
+            await asyncio.wait(started)
+
+
+async def keep_going(name: str, loop: Callable[[], Awaitable[None]], *, again_after: float = AGAIN_AFTER) -> None:
+    """Run a loop until it returns; a fault in it is logged, and it starts again: one bug must not end the server."""
+    while True:
+        try:
+            return await loop()
+        except Exception as error:  # noqa: BLE001 - see above
+            telemetry.stumbled(error, name)
+            await asyncio.sleep(again_after)
 
 
 def serve(
@@ -120,10 +136,9 @@ def serve(
     *,
     on_ready: Callable[[App], None] = lambda _: None,
     on_pull: Callable[[int, int], None] | None = None,
-    log_level: str = "info",
 ) -> int:
     """Run the server until SIGTERM or SIGINT; returns the exit code. Raises RaincheckError when it cannot start."""
-    telemetry.configure_logs(log_level)
+    telemetry.configure_logs(settings.log_level)
     with _listen(settings) as listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(settings, listener, on_ready, on_pull))
 
@@ -135,21 +150,31 @@ async def _serve(
     on_pull: Callable[[int, int], None] | None,
 ) -> int:
     async with running(settings, on_pull=on_pull) as app:
-        if (problem := bind_problem(settings, has_keys=bool(await app.store.registry.keys()))) is not None:
-            raise SettingsInvalid(problem)
         server = _Server(serve_config(create_app(app.edge), settings))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         asked_to_stop = _signals(app)
         on_ready(app)
+        telemetry.started(settings.host, settings.port, [member.name for member in app.catalogue.members])
+        _settle_down()
         await asyncio.wait({serving, asyncio.create_task(asked_to_stop.wait())}, return_when="FIRST_COMPLETED")
-        # Reads go on while running attempts finish; only then the listener closes and long-polls are let go.
-        app.stopping.set()
-        telemetry.log.info("server.stopping", running=len(app.dispatcher.running))
-        await app.dispatcher.close(settings.grace / SECOND)
+        # Reads go on while running work finishes; only then the listener closes.
+        telemetry.stopping(len(app.dispatcher.running))
+        await app.stop()
         server.should_exit = True
         await serving
-    telemetry.log.info("server.stopped")
+    telemetry.stopped()
     return 0
+
+
+def _settle_down() -> None:
+    """Set the interpreter up for a long run of many short tasks (decision 0002 has the numbers)."""
+    # What is there now, mostly code and tables, stays: the collector need not walk through it again and again.
+    gc.collect()
+    gc.freeze()
+    # A busy second makes many short-lived objects and hardly a cycle, so looking for cycles less often loses nothing.
+    gc.set_threshold(50_000, 20, 100)
+    # A commit's thread that comes back from the disk waits a whole interval for a busy event loop to let it go on.
+    sys.setswitchinterval(0.0005)
 
 
 class _Server(uvicorn.Server):
@@ -201,10 +226,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _upstreams(settings: Settings) -> tuple[UpstreamSettings, ...]:
-    return settings.upstreams or (UpstreamSettings(name="local", kind="local", max_concurrency=LOCAL_CONCURRENCY),)
-
-
 async def _start(
     settings: UpstreamSettings,
     stack: AsyncExitStack,
@@ -230,12 +251,13 @@ async def _probe(catalogue: Catalogue, capacity: Capacity) -> None:
         down = [member for member in catalogue.members if member.down_since is not None]
         await catalogue.refresh()
         if any(member.down_since is None for member in down):
-            capacity.serve_callers()
+            capacity.open_up()
         await asyncio.sleep(PROBE_TICK)
 
 
 async def _measure(store: Store, metrics: telemetry.Metrics) -> None:
     """Keep the gauges of `/metrics` fresh."""
     while True:
-        metrics.stand(await store.upkeep.gauges())
+        with suppress(StoreUnavailable):  # The last counts stand until the store can be read again.
+            metrics.stand(await store.upkeep.gauges())
         await asyncio.sleep(GAUGES_EVERY)

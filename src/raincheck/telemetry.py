@@ -3,36 +3,43 @@
 Ids and times are logged, payloads and keys never. Every event has one name; docs/reference/telemetry.md lists them.
 """
 
+import asyncio
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, assert_never
+from collections import Counter as Count
+from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar, assert_never
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
 
-from raincheck.core.clock import SECOND
+from raincheck.core.clock import SECOND, seconds
 from raincheck.core.errors import RaincheckError
-from raincheck.core.model import Beat, Fence, Finish, Lease, NewRequest, Submitted
+from raincheck.core.model import Fence, Finish, Lease, NewRequest, Submitted
 from raincheck.core.outcome import Ended, Failure, Released, Reply, Retry, Succeeded
 from raincheck.core.status import Status
-from raincheck.store.protocol import Leases, Requests, Store
+from raincheck.store.protocol import Change, Leases, Requests, Store
+from raincheck.upstream.catalogue import Member
 from raincheck.upstream.protocol import Report, Upstream, Work
 
 log = structlog.stdlib.get_logger("raincheck")
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
+OTHER = "other"
+"""The label of every queue whose model no upstream lists: anyone may make up names."""
+
+M = TypeVar("M", bound=MetricWrapperBase)
 
 
 def configure_logs(level: str) -> None:
     """One line of `key=value` per event on stderr for people, JSON when stderr is not a terminal."""
-    person = sys.stderr.isatty()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer() if person else structlog.processors.JSONRenderer(),
+            *(_for_people() if sys.stderr.isatty() else _for_programs()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
@@ -40,9 +47,59 @@ def configure_logs(level: str) -> None:
     )
 
 
+def _for_people() -> list[Any]:
+    # The renderer's own choice would print the local variables of each frame, and with them payloads and keys.
+    return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+
+
+def _for_programs() -> list[Any]:
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+
+def started(host: str, port: int, upstreams: Sequence[str]) -> None:
+    """Log that the server takes calls."""
+    log.info("server.started", host=host, port=port, upstreams=list(upstreams))
+
+
+def stopping(running: int) -> None:
+    """Log that the server was asked to stop."""
+    log.info("server.stopping", running=running)
+
+
+def stopped() -> None:
+    """Log that the server has stopped."""
+    log.info("server.stopped")
+
+
 def crashed(error: Exception, request_id: str) -> None:
     """Log what nobody expected, under the x-request-id its caller was shown."""
     log.error("http.crashed", x_request_id=request_id, exc_info=error)
+
+
+def stumbled(error: Exception, loop: str) -> None:
+    """Log what nobody expected of one of the server's own loops; it goes on."""
+    log.error("server.loop_crashed", loop=loop, exc_info=error)
+
+
+def health(member: Member) -> None:
+    """Log that an upstream went down or came back."""
+    if member.down_since is None:
+        log.info("upstream.up", upstream=member.name)
+    else:
+        log.warning("upstream.down", upstream=member.name, reason=member.down_reason)
+
+
+class _Children(dict[str | tuple[str, ...], M], Generic[M]):
+    """A metric's children by their labels: looked up once, since that takes a lock and longer than counting."""
+
+    def __init__(self, metric: M) -> None:
+        super().__init__()
+        self._metric = metric
+
+    def __missing__(self, labels: str | tuple[str, ...]) -> M:
+        values = (labels,) if isinstance(labels, str) else labels
+        child = self[labels] = self._metric.labels(*values)
+        return child
 
 
 class Metrics:
@@ -51,103 +108,184 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         registry = self._registry
-        self.submitted = Counter("raincheck_submitted", "Requests accepted.", ["queue"], registry=registry)
-        self.refused = Counter("raincheck_refused", "Submits the store refused.", ["code"], registry=registry)
-        self.claimed = Counter("raincheck_claimed", "Leases handed out.", ["queue"], registry=registry)
-        self.attempts = Counter("raincheck_attempts", "Attempts by how they went.", ["upstream", "outcome"],
-                                registry=registry)  # fmt: skip
+        self.submitted = _Children(Counter("raincheck_submitted", "Requests accepted.", ["queue"], registry=registry))
+        self.refused = _Children(
+            Counter("raincheck_refused", "Submits the store refused.", ["code"], registry=registry)
+        )
+        self.claimed = _Children(Counter("raincheck_claimed", "Leases handed out.", ["queue"], registry=registry))
+        self.attempts = _Children(
+            Counter("raincheck_attempts", "Attempts by how they went.", ["upstream", "outcome"], registry=registry)
+        )
         self.lost = Counter("raincheck_leases_lost", "Outcomes refused because the fence was lost.", registry=registry)
-        self.waited = Histogram(
-            "raincheck_wait_seconds", "From submit to first claim.", ["queue"], buckets=SECONDS, registry=registry
+        self.lapsed = Counter("raincheck_leases_lapsed", "Leases that ran out unheard of.", registry=registry)
+        self.waited = _Children(
+            Histogram(
+                "raincheck_wait_seconds", "From submit to first claim.", ["queue"], buckets=SECONDS, registry=registry
+            )
         )
         self.took = Histogram(
             "raincheck_attempt_seconds", "One attempt.", ["upstream"], buckets=SECONDS, registry=registry
         )
-        self.standing = Gauge("raincheck_requests", "Requests in the record now.", ["queue", "status"],
-                              registry=registry)  # fmt: skip
+        self.standing = Gauge(
+            "raincheck_requests", "Requests in the record now.", ["queue", "status"], registry=registry
+        )
+        self.known: Callable[[], Container[str]] = frozenset[str]
+        """The queues that get a label of their own."""
+        self._labels: dict[str, str] = {}
 
     def page(self) -> bytes:
         """The Prometheus text page."""
         return generate_latest(self._registry)
 
+    def label(self, queue: str) -> str:
+        """The queue's label: its name, once an upstream has listed it, so that labels are no more than models are."""
+        label = self._labels.get(queue)
+        if label is None:
+            if queue not in self.known():
+                return OTHER
+            label = self._labels[queue] = queue
+        return label
+
     def stand(self, counts: Mapping[tuple[str, Status], int]) -> None:
         """Take over how many requests stand where."""
+        now = Count[tuple[str, str]]()
         for (queue, status), count in counts.items():
-            self.standing.labels(queue, status.value).set(count)
+            now[self.label(queue), status.value] += count
+        self.standing.clear()
+        for labels, count in now.items():
+            self.standing.labels(*labels).set(count)
 
 
 def observe(store: Store, metrics: Metrics) -> Store:
     """The same store, with every transition counted and logged."""
+    moves = _Moves(metrics)
+    store.changes.listen(moves.hear)
     return replace(
         store,
-        requests=_ObservedRequests(store.requests, metrics),
-        leases=_ObservedLeases(store.leases, metrics),
+        requests=_ObservedRequests(store.requests, metrics, moves),
+        leases=_ObservedLeases(store.leases, metrics, moves),
     )
+
+
+@dataclass(slots=True)
+class _Moves:
+    """Speaks of the moves that no call asked for: a lease that lapsed, a deadline that passed in the queue."""
+
+    metrics: Metrics
+    queues: dict[str, str] = field(default_factory=dict[str, str])
+    """The queue of each request that is claimed here."""
+    _asked: set[str] = field(default_factory=set[str])
+    _log: Any = field(default_factory=log.bind)
+
+    @contextmanager
+    def asked(self, ids: Iterable[str]) -> Generator[None]:
+        """While it is entered, moves of these requests are the caller's to speak of."""
+        ids = list(ids)
+        self._asked.update(ids)
+        try:
+            yield
+        except asyncio.CancelledError:
+            raise  # It is written all the same, and then heard of.
+        except BaseException:
+            self._asked.difference_update(ids)
+            raise
+        self._asked.difference_update(ids)
+
+    def hear(self, change: Change) -> None:
+        """Listens to the store, which tells of a change before the call that made it has returned."""
+        for request_id, status in change.moved:
+            if status is Status.PROCESSING:
+                continue
+            self.queues.pop(request_id, None)
+            if request_id in self._asked:
+                self._asked.discard(request_id)
+            else:
+                self._speak_of(request_id, status)
+
+    def _speak_of(self, request_id: str, status: Status) -> None:
+        match status:
+            case Status.PENDING:
+                self.metrics.lapsed.inc()
+                self._log.warning("request.lapsed", id=request_id)
+            case Status.EXPIRED | Status.FAILED:
+                self._log.warning(f"request.{status}", id=request_id)
+            case Status.CANCELLED | Status.COMPLETED | Status.PROCESSING:
+                pass
+            case _:
+                assert_never(status)
 
 
 class _ObservedRequests:
     """Submits and cancels, spoken of; everything else is passed on."""
 
-    def __init__(self, inner: Requests, metrics: Metrics) -> None:
+    def __init__(self, inner: Requests, metrics: Metrics, moves: _Moves) -> None:
         self._inner = inner
         self._metrics = metrics
+        self._moves = moves
+        self._log = log.bind()
         self.get, self.place, self.attempts = inner.get, inner.place, inner.attempts
         self.result, self.search = inner.result, inner.search
 
     async def submit(self, batch: Sequence[NewRequest]) -> list[Submitted | RaincheckError]:
-        answers = await self._inner.submit(batch)
+        with self._moves.asked(new.id for new in batch):
+            answers = await self._inner.submit(batch)
         for new, answer in zip(batch, answers, strict=True):
             if isinstance(answer, RaincheckError):
-                self._metrics.refused.labels(answer.code).inc()
-                log.info("request.refused", tenant=new.tenant, queue=new.queue, code=answer.code)
+                self._metrics.refused[answer.code].inc()
+                self._log.info("request.refused", tenant=new.tenant, queue=new.queue, code=answer.code)
             elif not answer.repeated:
-                self._metrics.submitted.labels(new.queue).inc()
-                log.debug("request.submitted", id=new.id, tenant=new.tenant, queue=new.queue)
+                self._metrics.submitted[self._metrics.label(new.queue)].inc()
+                self._log.debug("request.submitted", id=new.id, tenant=new.tenant, queue=new.queue)
         return answers
 
     async def cancel(self, tenant: str, request_id: str) -> Any:
         request = await self._inner.cancel(tenant, request_id)
-        log.info("request.cancelled", id=request_id, tenant=tenant)
+        self._log.info("request.cancelled", id=request_id, tenant=tenant)
         return request
 
-    async def requeue(self, tenant: str, request_id: str, *, new_id: str) -> Any:
-        request = await self._inner.requeue(tenant, request_id, new_id=new_id)
-        log.info("request.requeued", id=request_id, new_id=new_id, tenant=tenant)
+    async def requeue(self, tenant: str, request_id: str, *, new_id: str, max_pending: int | None = None) -> Any:
+        with self._moves.asked([new_id]):
+            request = await self._inner.requeue(tenant, request_id, new_id=new_id, max_pending=max_pending)
+        self._log.info("request.requeued", id=request_id, new_id=new_id, tenant=tenant)
         return request
 
     async def delete(self, tenant: str, request_id: str) -> None:
         await self._inner.delete(tenant, request_id)
-        log.info("request.deleted", id=request_id, tenant=tenant)
+        self._log.info("request.deleted", id=request_id, tenant=tenant)
 
 
 class _ObservedLeases:
     """Claims and finishes, spoken of; everything else is passed on."""
 
-    def __init__(self, inner: Leases, metrics: Metrics) -> None:
+    def __init__(self, inner: Leases, metrics: Metrics, moves: _Moves) -> None:
         self._inner = inner
         self._metrics = metrics
-        self.next_due, self.ready = inner.next_due, inner.ready
+        self._moves = moves
+        self._log = log.bind()
+        self.next_due, self.ready, self.extend = inner.next_due, inner.ready, inner.extend
 
     async def claim(self, free: Mapping[str, int], *, worker: str, lease_for: int) -> list[Lease]:
         leases = await self._inner.claim(free, worker=worker, lease_for=lease_for)
         for lease in leases:
-            self._metrics.claimed.labels(lease.queue).inc()
+            request_id, queue = lease.fence.request_id, self._metrics.label(lease.queue)
+            self._moves.queues[request_id] = lease.queue
+            self._metrics.claimed[queue].inc()
             if lease.attempt == 1:
-                self._metrics.waited.labels(lease.queue).observe((lease.claimed_at - lease.created_at) / SECOND)
-            log.debug("request.claimed", id=lease.fence.request_id, queue=lease.queue, attempt=lease.attempt)
+                self._metrics.waited[queue].observe((lease.claimed_at - lease.created_at) / SECOND)
+            self._log.debug("request.claimed", id=request_id, queue=lease.queue, attempt=lease.attempt)
         return leases
 
-    async def extend(self, beats: Sequence[Beat], *, lease_for: int) -> set[Fence]:
-        return await self._inner.extend(beats, lease_for=lease_for)
-
     async def finish(self, finishes: Sequence[Finish]) -> list[Fence]:
-        lost = await self._inner.finish(finishes)
-        for finish in finishes:
-            self._speak_of(finish, lost=finish.fence in lost)
+        ids = [finish.fence.request_id for finish in finishes]
+        queues = [self._moves.queues.get(request_id) for request_id in ids]
+        with self._moves.asked(ids):
+            lost = await self._inner.finish(finishes)
+        for finish, queue in zip(finishes, queues, strict=True):
+            self._speak_of(finish, queue, lost=finish.fence in lost)
         return lost
 
-    def _speak_of(self, finish: Finish, *, lost: bool) -> None:
-        said = log.bind(id=finish.fence.request_id, upstream=finish.upstream)
+    def _speak_of(self, finish: Finish, queue: str | None, *, lost: bool) -> None:
+        said = self._log.bind(id=finish.fence.request_id, upstream=finish.upstream)
         if lost:
             self._metrics.lost.inc()
             said.warning("lease.lost")
@@ -155,19 +293,21 @@ class _ObservedLeases:
         upstream = finish.upstream or "none"
         match finish.outcome:
             case Succeeded():
-                self._metrics.attempts.labels(upstream, "succeeded").inc()
+                self._metrics.attempts[upstream, "succeeded"].inc()
                 said.debug("request.completed")
             case Retry(error, _):
-                self._metrics.attempts.labels(upstream, "retry").inc()
+                self._metrics.attempts[upstream, "retry"].inc()
                 said.warning("request.retried", error=error.message, code=error.code)
             case Released(reason):
-                self._metrics.attempts.labels(upstream, "released").inc()
+                self._metrics.attempts[upstream, "released"].inc()
                 said.info("request.released", reason=reason and reason.message)
             case Ended(status, error):
-                self._metrics.attempts.labels(upstream, str(status)).inc()
+                self._metrics.attempts[upstream, str(status)].inc()
                 said.warning(f"request.{status}", error=error.message, code=error.code)
             case _:
                 assert_never(finish.outcome)
+        if isinstance(finish.outcome, Retry | Released) and finish.outcome.pause is not None:
+            self._log.warning("queue.paused", queue=queue, until=seconds(finish.outcome.pause.until))
 
 
 class ObservedUpstream:

@@ -139,3 +139,26 @@ def test_another_attempt_is_told_though_the_status_is_the_same() -> None:
     heard = list(listener.hear(first + again + second))
 
     assert [event.data["attempt"] for event in heard] == [1, 2]
+
+
+def test_an_answer_that_begins_anew_is_told_by_its_status_once() -> None:
+    """Given back untried and claimed again: the status and the attempt stay, the fence in the ids does not."""
+    processing = told("status", a_record("processing"))
+    old, new = (told("delta", {"choices": []}, event_id) for event_id in ("5-1", "6-1"))
+    while_connected, after_a_break, same_claim = Listener("req_1"), Listener("req_1"), Listener("req_1")
+
+    heard = list(while_connected.hear(processing + old + processing + new))
+    resumed = list(after_a_break.hear(processing + old))
+    after_a_break.options()
+    resumed += after_a_break.hear(processing + new)
+    unbroken = list(same_claim.hear(processing + old + processing + old))
+
+    assert [event.type for event in heard] == ["status", "delta", "status", "delta"]
+    assert [event.type for event in resumed] == ["status", "delta", "status", "delta"]
+    assert [event.type for event in unbroken] == ["status", "delta", "delta"]
+
+
+def test_a_hole_in_the_answer_is_the_callers_to_see() -> None:
+    [event] = Listener("req_1").hear(told("dropped", {"deltas": 3}))
+
+    assert (event.type, event.data, event.text) == ("dropped", {"deltas": 3}, "")

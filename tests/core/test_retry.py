@@ -6,7 +6,18 @@ from hypothesis import strategies as st
 
 from raincheck.core.clock import SECOND
 from raincheck.core.model import Fence, Lease
-from raincheck.core.outcome import Ended, Failure, FailureKind, Outcome, Released, Reply, RequestError, Retry, Succeeded
+from raincheck.core.outcome import (
+    Ended,
+    Failure,
+    FailureKind,
+    Outcome,
+    Pause,
+    Released,
+    Reply,
+    RequestError,
+    Retry,
+    Succeeded,
+)
 from raincheck.core.retry import RetryPolicy, decide, expired
 from raincheck.core.status import Status
 
@@ -15,7 +26,7 @@ ERROR = RequestError("no", code="c")
 POLICY = RetryPolicy(base=SECOND, longest=60 * SECOND)
 
 
-def a_lease(attempt: int = 1, max_attempts: int = 5, deadline: int | None = None) -> Lease:
+def a_lease(attempt: int = 1, max_attempts: int = 5, deadline: int | None = None, misses: int = 0) -> Lease:
     return Lease(
         fence=Fence("req_1", 1),
         tenant="t",
@@ -26,9 +37,10 @@ def a_lease(attempt: int = 1, max_attempts: int = 5, deadline: int | None = None
         payload=b"{}",
         attempt=attempt,
         max_attempts=max_attempts,
+        misses=misses,
         created_at=NOW,
         claimed_at=NOW,
-        expires_at=NOW + 60 * SECOND,
+        lapses_at=NOW + 60 * SECOND,
         deadline=deadline,
     )
 
@@ -50,10 +62,16 @@ def test_a_reply_is_a_success() -> None:
         (a_lease(attempt=3), FailureKind.TRANSIENT, None, Retry(ERROR, NOW + 2 * SECOND)),
         (a_lease(attempt=90, max_attempts=99), FailureKind.TRANSIENT, None, Retry(ERROR, NOW + 30 * SECOND)),
         (a_lease(attempt=5), FailureKind.TRANSIENT, None, Ended(Status.FAILED, ERROR)),
-        (a_lease(), FailureKind.TRANSIENT, 9 * SECOND, Retry(ERROR, NOW + 9 * SECOND + SECOND // 2)),
+        (
+            a_lease(),
+            FailureKind.TRANSIENT,
+            9 * SECOND,
+            Retry(ERROR, NOW + 9 * SECOND + SECOND // 2, Pause(NOW + 9 * SECOND, 0)),
+        ),
         (a_lease(deadline=NOW + SECOND // 2), FailureKind.TRANSIENT, None, expired(ERROR)),
-        (a_lease(attempt=5), FailureKind.BUSY, None, Released(ERROR, pause_until=NOW + SECOND // 2)),
-        (a_lease(), FailureKind.BUSY, 7 * SECOND, Released(ERROR, pause_until=NOW + 7 * SECOND + SECOND // 2)),
+        (a_lease(attempt=5), FailureKind.BUSY, None, Released(ERROR, pause=Pause(NOW + SECOND // 2, 1))),
+        (a_lease(), FailureKind.BUSY, 7 * SECOND, Released(ERROR, pause=Pause(NOW + 7 * SECOND + SECOND // 2, 1))),
+        (a_lease(misses=3), FailureKind.BUSY, None, Released(ERROR, pause=Pause(NOW + 4 * SECOND, 4))),
         (a_lease(deadline=NOW + 5 * SECOND), FailureKind.BUSY, 7 * SECOND, expired(ERROR)),
         (a_lease(attempt=5), FailureKind.UNREACHABLE, None, Released(ERROR)),
         (a_lease(deadline=NOW), FailureKind.UNREACHABLE, None, expired(ERROR)),
@@ -84,7 +102,7 @@ def test_waits_keep_their_bounds(
     """G10: Retry-After is a floor, the deadline is never overrun."""
     deadline = None if left is None else NOW + left
     match decided(a_lease(attempt, 100, deadline), kind, retry_after, jitter):
-        case Retry(_, due_at) | Released(_, _, int(due_at)):
+        case Retry(_, due_at) | Released(_, _, Pause(due_at)):
             assert NOW + (retry_after or 0) <= due_at <= NOW + (retry_after or 0) + POLICY.longest
             assert deadline is None or due_at < deadline
         case outcome:

@@ -1,7 +1,7 @@
 """The engine, from a free place to a recorded outcome."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +9,10 @@ import pytest
 
 from raincheck.core.clock import SECOND, now
 from raincheck.core.errors import StoreUnavailable
-from raincheck.core.model import Beat, Fence, Finish, Priority
+from raincheck.core.model import Beat, Fence, Finish, Lease, Priority
 from raincheck.core.outcome import FailureKind, Reply, Succeeded
 from raincheck.core.status import Status
+from raincheck.dispatch.loop import RECORD_WITHIN
 from raincheck.store.protocol import Leases, Store
 from raincheck.upstream.protocol import Report, Work
 from tests.dispatch.engine import DONE, Scripted, an_engine, answering, failing
@@ -165,7 +166,7 @@ async def test_requests_wait_for_an_upstream_that_is_down(tmp_path: Path) -> Non
         upstream.reachable = True
         [member] = engine.catalogue.members
         engine.catalogue.mark_up(member)
-        engine.capacity.serve_callers()
+        engine.capacity.open_up()
         assert (await engine.ended(id_)).status is Status.COMPLETED
 
 
@@ -330,3 +331,83 @@ async def test_an_outcome_is_kept_until_the_store_is_back(tmp_path: Path) -> Non
     ) as engine:
         assert (await engine.ended(await engine.submit())).status is Status.COMPLETED
         assert len(upstream.works) == 1
+
+
+class Down:
+    """The store's leases, with nothing that can be written."""
+
+    def __init__(self, inner: Leases) -> None:
+        self.next_due, self.ready, self.finish = inner.next_due, inner.ready, inner.finish
+        self.claims = 0
+
+    async def claim(self, free: Mapping[str, int], *, worker: str, lease_for: int) -> list[Lease]:
+        self.claims += 1
+        raise StoreUnavailable
+
+    async def extend(self, beats: Sequence[Beat], *, lease_for: int) -> set[Fence]:
+        raise StoreUnavailable
+
+
+async def test_a_store_that_is_down_is_not_asked_without_a_pause(tmp_path: Path) -> None:
+    downs: list[Down] = []
+
+    def broken(store: Store) -> Store:
+        downs.append(Down(store.leases))
+        return replace(store, leases=downs[0])
+
+    async with an_engine(tmp_path, [Scripted()], wrap=broken) as engine:
+        await engine.submit()
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert downs[0].claims <= 2
+
+
+@pytest.mark.slow("waits out the time that outcomes get to be recorded")
+async def test_closing_ends_even_when_outcomes_cannot_be_recorded(tmp_path: Path) -> None:
+    upstream = Scripted()
+    async with an_engine(
+        tmp_path, [upstream], wrap=lambda store: replace(store, leases=Flaky(store.leases, 1_000))
+    ) as engine:
+        id_ = await engine.submit()
+        await upstream.called.wait()
+        async with asyncio.timeout(RECORD_WITHIN + 2):
+            await engine.dispatcher.close(0)
+        assert (await engine.store.requests.get("t", id_)).status is Status.PROCESSING  # it lapses, and is done again
+
+
+async def test_closing_waits_for_calls_that_are_passed_through(tmp_path: Path) -> None:
+    async with an_engine(tmp_path, [Scripted()]) as engine:
+        permit = engine.capacity.take("small")
+        assert permit is not None
+        closing = asyncio.create_task(engine.dispatcher.close(10))
+        await asyncio.sleep(0.01)
+        assert not closing.done()
+        engine.capacity.give_back(permit)
+        async with asyncio.timeout(1):
+            await closing
+
+
+async def test_a_second_signal_cuts_the_grace_short(tmp_path: Path) -> None:
+    upstream = Scripted(script=forever)
+    async with an_engine(tmp_path, [upstream]) as engine:
+        id_ = await engine.submit()
+        await upstream.called.wait()
+        closing = asyncio.create_task(engine.dispatcher.close(60))
+        await asyncio.sleep(0.01)
+        engine.dispatcher.give_up()
+        async with asyncio.timeout(1):
+            await closing
+        assert (await engine.store.requests.get("t", id_)).attempt == 0
+
+
+async def test_half_a_character_in_someones_words_harms_nothing(tmp_path: Path) -> None:
+    async def blurting(_: Work, report: Report) -> Reply:
+        report.progress(0.5, "half \ud800")
+        raise ValueError("half \ud800 of it")
+
+    upstream = Scripted(script=blurting)
+    async with an_engine(tmp_path, [upstream]) as engine:
+        request = await engine.ended(await engine.submit(max_attempts=1))
+        assert request.status is Status.FAILED
+        assert request.error is not None
+        assert "half ? of it" in request.error.message

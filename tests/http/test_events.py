@@ -2,12 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import msgspec
+import pytest
 
-from raincheck.core.model import Fence
-from raincheck.http.edge import Limits
+from raincheck.core.model import Fence, Finish, Request
+from raincheck.core.outcome import Released
+from raincheck.http.edge import Edge, Limits
+from raincheck.live import MAX_DELTA_BYTES
+from raincheck.store.protocol import Requests
 from tests.scripted import chunk, stream, text
 from tests.server import Running, running_server
 
@@ -60,7 +65,8 @@ async def test_deltas_come_while_the_request_runs_and_are_numbered(server: Runni
             ids.append(event["id"])
             rest.set()
 
-    assert ids == [f"1-{number}" for number in range(1, len(ids) + 1)]
+    fence = ids[0].partition("-")[0]
+    assert ids == [f"{fence}-{number}" for number in range(1, len(ids) + 1)]
 
 
 async def test_an_ended_request_is_told_in_one_event(server: Running) -> None:
@@ -77,18 +83,97 @@ async def test_last_event_id_resumes_after_what_was_seen(server: Running) -> Non
     for word in ("one", "two", "three"):
         server.edge.live.delta(fence, msgspec.json.encode({"word": word}))
 
-    told = await _deltas(server, fence.request_id, 1, "1-2")
+    told = await _deltas(server, fence.request_id, 1, "1000-2")
 
-    assert [(event["id"], event["data"]["word"]) for event in told] == [("1-3", "three")]
+    assert [(event["id"], event["data"]["word"]) for event in told] == [("1000-3", "three")]
 
 
-async def test_a_last_event_id_of_an_earlier_attempt_starts_over(server: Running) -> None:
-    fence = await _running_here(server, attempt=2)
+@pytest.mark.parametrize("seen", ["999-7", "1-7", "1000", "-", "x-1", "1000-x", "9" * 30 + "-1", "1000-" + "9" * 30])
+async def test_a_last_event_id_of_another_claim_or_none_at_all_starts_over(server: Running, seen: str) -> None:
+    fence = await _running_here(server)
     server.edge.live.delta(fence, b'{"word":"again"}')
 
-    told = await _deltas(server, fence.request_id, 1, "1-7")
+    told = await _deltas(server, fence.request_id, 1, seen)
 
-    assert [event["id"] for event in told] == ["2-1"]
+    assert [event["id"] for event in told] == ["1000-1"]
+
+
+async def test_what_is_given_back_and_claimed_again_begins_anew_after_a_status(server: Running) -> None:
+    """A release costs no attempt: status and attempt are as before, and only the fence keeps two answers apart."""
+    server.upstream.script(stream(chunk("old "), chunk("words"), asyncio.Event()), text("new"))
+    request_id = await server.defer()
+    told: list[Event] = []
+    async for event in follow(server, request_id):
+        told.append(event)
+        if _words(told).endswith("words") and (notes := server.edge.live.notes(request_id)):
+            await server.edge.store.leases.finish([Finish(notes.fence, Released())])
+
+    old = next(place for place, event in enumerate(told) if event["event"] == "delta")
+    again = next(place for place, event in enumerate(told) if event.get("data", {}).get("attempts"))
+    new = next(place for place in range(again, len(told)) if told[place]["event"] == "delta")
+    assert [told[place]["data"].get("attempt") for place in (old - 1, new - 1)] == [1, 1]
+    assert {event["event"] for event in told[again:new]} == {"status"}
+    assert _words(told[:again]), _words(told[again:]) == ("old words", "new")
+    assert int(told[new]["id"].partition("-")[0]) > int(told[old]["id"].partition("-")[0])
+
+
+async def test_another_claim_between_two_looks_is_told_by_a_status(server: Running) -> None:
+    fence = await _running_here(server)
+    server.edge.live.delta(fence, b'{"word":"old"}')
+    events = follow(server, fence.request_id)
+    told = [await anext(events), await anext(events)]
+
+    again = fence._replace(number=fence.number + 1)
+    server.edge.live.end(fence)
+    server.edge.live.begin(again, 1)
+    server.edge.live.delta(again, b'{"word":"new"}')
+    told += [await anext(events), await anext(events)]
+    await events.aclose()
+
+    assert [event["event"] for event in told] == ["status", "delta", "status", "delta"]
+    assert [event["id"] for event in told if "id" in event] == ["1000-1", "1001-1"]
+
+
+async def test_deltas_that_were_dropped_are_counted(server: Running) -> None:
+    fence = await _running_here(server)
+    for _ in range(5):
+        server.edge.live.delta(fence, b'"' + b"x" * (MAX_DELTA_BYTES // 3) + b'"')
+
+    events = follow(server, fence.request_id)
+    told = [await anext(events) for _ in range(4)]
+    await events.aclose()
+
+    assert [event["event"] for event in told] == ["status", "dropped", "delta", "delta"]
+    assert told[1]["data"] == {"deltas": 3}
+    assert [event["id"] for event in told[2:]] == ["1000-4", "1000-5"]
+
+
+async def test_the_record_is_not_read_for_every_delta(tmp_path: Path) -> None:
+    reads = Counted()
+    async with running_server(tmp_path, change=reads.of) as server:
+        fence = await _running_here(server)
+        events = follow(server, fence.request_id)
+        await anext(events)
+        read = reads.count
+        for _ in range(50):
+            server.edge.live.delta(fence, b'{"word":"x"}')
+            await anext(events)
+        await events.aclose()
+
+    assert reads.count - read <= 1
+
+
+async def test_a_stream_ends_with_what_there_is_when_the_server_stops(server: Running) -> None:
+    fence = await _running_here(server)
+    events = follow(server, fence.request_id)
+    told = [await anext(events)]
+    server.edge.live.delta(fence, b'{"word":"last"}')
+    server.edge.live.close()
+
+    async with asyncio.timeout(5):
+        told += [event async for event in events]
+
+    assert [event["event"] for event in told] == ["status", "delta"]
 
 
 async def test_progress_is_told_once_per_change(server: Running) -> None:
@@ -132,13 +217,32 @@ async def test_hanging_up_leaves_no_watch_behind(server: Running) -> None:
             await asyncio.sleep(0.005)
 
 
-async def _running_here(server: Running, *, attempt: int = 1) -> Fence:
+class Counted:
+    """The store's requests, and how often one was read."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._inner: Any = None
+
+    def of(self, edge: Edge) -> Edge:
+        self._inner = edge.store.requests
+        return replace(edge, store=replace(edge.store, requests=cast("Requests", self)))
+
+    async def get(self, tenant: str, request_id: str) -> Request:
+        self.count += 1
+        return await self._inner.get(tenant, request_id)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+async def _running_here(server: Running) -> Fence:
     """A request that waits upstream for ever, with notes that are the test's to write."""
     server.upstream.always(text(before=asyncio.Event()))
     request_id = await server.defer()
     await server.upstream.received()
     fence = Fence(request_id, 1_000)
-    server.edge.live.begin(fence, attempt)
+    server.edge.live.begin(fence, 1)
     return fence
 
 
@@ -150,6 +254,10 @@ async def _deltas(server: Running, request_id: str, count: int, last_event_id: s
         if len(told) == count:
             break
     return told
+
+
+def _words(told: list[Event]) -> str:
+    return "".join(_content(event) for event in told if event["event"] == "delta")
 
 
 def _content(event: Event) -> str:

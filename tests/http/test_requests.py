@@ -16,7 +16,7 @@ async def test_the_whole_object_of_a_completed_request(server: Running) -> None:
     request = await server.ended(request_id)
 
     attempts = request.pop("attempts")
-    times = [request.pop(name) for name in ("created_at", "started_at", "ended_at", "expires_at")]
+    times = [request.pop(name) for name in ("created_at", "started_at", "ended_at", "purge_at")]
     result = request.pop("result")
     assert request == {
         "id": request_id,

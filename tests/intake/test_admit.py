@@ -8,7 +8,7 @@ import pytest
 from raincheck.core.clock import DAY, SECOND
 from raincheck.core.errors import BadInput
 from raincheck.core.model import NewRequest, Priority, Tenant
-from raincheck.intake.admit import REPEAT_WINDOW, Options, Submission, admit, check_model, operation_of
+from raincheck.intake.admit import REPEAT_WINDOW, Options, Submission, admit, check_model
 
 NOW = 1_790_000_000 * SECOND
 
@@ -23,24 +23,6 @@ def admitted(submission: Submission, tenant: Tenant | None = None) -> NewRequest
 
 def with_options(**options: Any) -> NewRequest:
     return admitted(a_submission(options=Options(**options)))
-
-
-@pytest.mark.parametrize(
-    ("path", "operation"),
-    [
-        ("/chat/completions", "chat.completion"),
-        ("/completions", "completion"),
-        ("/embeddings", "embedding"),
-        ("/responses", "response"),
-        ("/images/generations", "image.generation"),
-        ("/videos", "video.generation"),
-        ("/videos/generations", "video.generation"),
-        ("/audio/speech", "audio.speech"),
-        ("/rerank", "rerank"),
-    ],
-)
-def test_the_path_tells_the_operation(path: str, operation: str) -> None:
-    assert operation_of(path) == operation
 
 
 def test_a_plain_submission_has_the_defaults() -> None:

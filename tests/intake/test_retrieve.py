@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from raincheck.core.clock import SECOND, now
-from raincheck.core.errors import NotFound
 from raincheck.core.model import Place, Priority, Request
 from raincheck.core.status import Status
 from raincheck.intake.retrieve import Desk, waiting_reason
@@ -72,7 +71,7 @@ async def test_a_hint_wakes_whoever_waits_and_progress_of_the_moment_wins(tmp_pa
         request_id = lease.fence.request_id
         live.begin(lease.fence, 1)
         live.progress(lease.fence, 0.5, "half")
-        waiting = asyncio.create_task(desk.wait("t", request_id, seconds=50))
+        waiting = asyncio.create_task(waited(desk, request_id, 50))
         await asyncio.sleep(0)
         shown = await desk.view("t", request_id)
         await store.leases.finish([success(lease)])
@@ -89,12 +88,11 @@ async def test_waiting_gives_up_when_its_time_is_over(tmp_path: Path) -> None:
     async with open_store(tmp_path / "store.db", clock=now) as store:
         [request] = await submitted(store)
 
-        found = await Desk(store.requests, EMPTY, Live(), now).wait("t", request.id, seconds=0.01)
+        found = await waited(Desk(store.requests, EMPTY, Live(), now), request.id, 0.01)
 
     assert found.status is Status.PENDING
 
 
-async def test_waiting_for_what_is_not_there_is_an_error_at_once(tmp_path: Path) -> None:
-    async with open_store(tmp_path / "store.db", clock=now) as store:
-        with pytest.raises(NotFound):
-            await Desk(store.requests, EMPTY, Live(), now).wait("t", "nope", seconds=50)
+async def waited(desk: Desk, request_id: str, seconds: float) -> Request:
+    with desk.live.watch(request_id) as watch:
+        return await desk.wait(watch, await desk.requests.get("t", request_id), seconds=seconds)

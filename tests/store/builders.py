@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from raincheck.core.clock import DAY, MINUTE, SECOND, micros
 from raincheck.core.ids import new_id
 from raincheck.core.model import Finish, Lease, NewRequest, Page, Query, Request, Submitted
-from raincheck.core.outcome import Ended, Released, Reply, RequestError, Retry, Succeeded
+from raincheck.core.outcome import Ended, Pause, Released, Reply, RequestError, Retry, Succeeded
 from raincheck.core.status import Status
 from raincheck.store.protocol import Change, Store
 
@@ -128,8 +128,9 @@ def retry(lease: Lease, due_at: int) -> Finish:
     return Finish(lease.fence, Retry(BROKEN, due_at), "up")
 
 
-def release(lease: Lease, **changes: Any) -> Finish:
-    return Finish(lease.fence, Released(**changes), "up")
+def release(lease: Lease, *, pause_until: int | None = None, misses: int = 1, **changes: Any) -> Finish:
+    pause = None if pause_until is None else Pause(pause_until, misses)
+    return Finish(lease.fence, Released(pause=pause, **changes), "up")
 
 
 def failure(lease: Lease, end: Unsuccessful = Status.FAILED, **error: Any) -> Finish:

@@ -75,7 +75,7 @@ def _facts(request: "Request") -> list[tuple[str, str]]:
         ("deadline", request.deadline),
         ("started", request.started_at),
         ("ended", request.ended_at),
-        ("kept until", request.expires_at),
+        ("kept until", request.purge_at),
     ):
         if when is not None:
             facts.append((label, moment(when)))

@@ -22,11 +22,12 @@ TRIES = 10
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`status`: the request has another status or attempt, `data` is its record; an attempt begins the answer anew.
-    `progress`: `data` holds `progress` and `progress_message`. `delta`: a piece of the answer, `data` is the upstream's
-    chunk."""
+    """`status`: the request has another status or attempt, or is worked on anew; `data` is its record, and the answer
+    begins again after it. `progress`: `data` holds `progress` and `progress_message`. `delta`: a piece of the answer,
+    `data` is the upstream's chunk. `dropped`: `data["deltas"]` pieces are missing here, because the server keeps only
+    so many for those who join late or read slowly; the result has them."""
 
-    type: Literal["status", "progress", "delta"]
+    type: Literal["status", "progress", "delta", "dropped"]
     data: dict[str, Any]
     id: str | None = None
 
@@ -85,7 +86,9 @@ class Listener:
         self._heard = b""
         self._draft = _Draft()
         self._last_id: str | None = None
-        self._known: tuple[object, object] = (None, None)
+        self._status: Event | None = None
+        """The last one heard, and whether the caller has it since the last delta."""
+        self._told = False
         self._fruitless = 0
 
     def options(self) -> RequestOptions:
@@ -104,8 +107,8 @@ class Listener:
                 self._draft.add(text)
                 continue
             draft, self._draft = self._draft, _Draft()
-            if (event := draft.event()) and self._is_news(event):
-                yield event
+            if event := draft.event():
+                yield from self._news(event)
 
     def lost(self, error: Exception) -> None:
         """Raise the error again unless another connection may do better."""
@@ -123,15 +126,31 @@ class Listener:
             )
         return min(0.25 * 2.0**self._fruitless, 5.0)
 
-    def _is_news(self, event: Event) -> bool:
+    def _news(self, event: Event) -> Iterator[Event]:
         self._fruitless = 0
-        self._last_id = event.id or self._last_id
-        if event.type != "status":
-            return True
-        # Every connection begins with the status, also when it is the one we know.
-        known, self._known = self._known, (event.data.get("status"), event.data.get("attempt"))
-        self.done = self._known[0] not in ("pending", "processing")
-        return self._known != known
+        if event.type == "status":
+            # Every connection begins with the status, also when it is the one we know.
+            known, self._status = self._status, event
+            self.done = event.data.get("status") not in ("pending", "processing")
+            if known is not None and _stand(known) == _stand(event):
+                return
+            self._told = True
+        elif event.type == "delta":
+            before, self._last_id = self._last_id, event.id or self._last_id
+            if self._status is not None and not self._told and _fence(before) != _fence(self._last_id):
+                # Given back untried while the connection was lost: status and attempt are the same, the answer is not.
+                yield self._status
+            self._told = False
+        yield event
+
+
+def _stand(status: Event) -> tuple[object, object]:
+    return status.data.get("status"), status.data.get("attempt")
+
+
+def _fence(event_id: str | None) -> str | None:
+    """What the ids of one claim's deltas have in common: all before the number."""
+    return None if event_id is None else event_id.rpartition("-")[0]
 
 
 @dataclass(slots=True)
@@ -157,6 +176,6 @@ class _Draft:
 
     def event(self) -> Event | None:
         """None for an empty one, and for kinds that a newer server may send."""
-        if not self.data or self.type not in ("status", "progress", "delta"):
+        if not self.data or self.type not in ("status", "progress", "delta", "dropped"):
             return None
         return Event(self.type, json.loads("\n".join(self.data)), self.id)

@@ -27,7 +27,7 @@ class RequestError(BaseModel):
 
 class WaitingFor(BaseModel):
     """Why a pending request is not being worked on: `position`, `rate_limited`, `upstream_down`, `paused`,
-    `scheduled` or `retry`; `until` in Unix seconds where it is known."""
+    `scheduled`, `retry` or `not_served`; `until` in Unix seconds where it is known."""
 
     reason: str
     until: float | None = None
@@ -61,7 +61,7 @@ class Request(BaseModel):
     ended_at: float | None = None
     not_before: float | None = None
     deadline: float | None = None
-    expires_at: float | None = None
+    purge_at: float | None = None
     """When the stored result will be purged; None before the end."""
     position: int | None = None
     """1 is next. None unless pending."""

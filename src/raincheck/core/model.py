@@ -10,9 +10,9 @@ from typing import NamedTuple
 import msgspec
 
 from raincheck.core.outcome import Outcome, RequestError
+from raincheck.core.settings import DEFAULT_MAX_ATTEMPTS
 from raincheck.core.status import Status
 
-DEFAULT_MAX_ATTEMPTS = 5
 LOCAL_TENANT = "default"
 """The tenant of everything submitted while no API key exists."""
 
@@ -128,6 +128,7 @@ class Place(msgspec.Struct, frozen=True):
     paused_until: int | None
     """Set when the whole queue is closed until then."""
     pause_reason: str | None = None
+    """Why, in an operator's words; None when an upstream asked for the pause."""
 
 
 class Fence(NamedTuple):
@@ -138,7 +139,7 @@ class Fence(NamedTuple):
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
-    """The right to try one request until `expires_at`, and all that the try needs."""
+    """The right to try one request until `lapses_at`, and all that the try needs."""
 
     fence: Fence
     tenant: str
@@ -149,9 +150,11 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     payload: bytes
     attempt: int
     max_attempts: int
+    misses: int = 0
+    """How often in a row the queue's upstream has asked to be left alone."""
     created_at: int
     claimed_at: int
-    expires_at: int
+    lapses_at: int
     deadline: int | None = None
     remote_id: str | None = None
     """The job's id at the upstream, when an earlier attempt got that far: re-attach, do not submit again."""
@@ -175,7 +178,7 @@ class Finish(msgspec.Struct, frozen=True):
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """What to list: newest first, `after` and `before` are ids that came out of an earlier page."""
+    """What to list: newest first; `after` is the last id of the page before."""
 
     status: Status | None = None
     model: str | None = None

@@ -55,6 +55,19 @@ class RequestError(msgspec.Struct, frozen=True):
     upstream: UpstreamError | None = None
 
 
+def envelope(error: RequestError) -> bytes:
+    """An error as OpenAI's API tells it, and `upstream` with it when there is one."""
+    inside: dict[str, object] = {
+        "message": error.message,
+        "type": error.type,
+        "param": error.param,
+        "code": error.code,
+    }
+    if error.upstream is not None:
+        inside["upstream"] = error.upstream
+    return msgspec.json.encode({"error": inside})
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A call that gave no whole answer."""
@@ -73,23 +86,33 @@ class Succeeded:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """The upstream asked to be left alone: the whole queue is closed until then."""
+
+    until: int
+    misses: int
+    """How often in a row it has asked, this time included; what completes starts the count anew."""
+
+
+@dataclass(frozen=True, slots=True)
 class Retry:
     """This attempt counts; another may start at `due_at` (microseconds)."""
 
     error: RequestError
     due_at: int
+    pause: Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Released:
     """Given back untried: the attempt is refunded and the request is pending again.
 
-    `due_at` says when it may be claimed again (None: at once); `pause_until` closes the whole queue until then.
+    `due_at` says when it may be claimed again (None: at once).
     """
 
     reason: RequestError | None = None
     due_at: int | None = None
-    pause_until: int | None = None
+    pause: Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)

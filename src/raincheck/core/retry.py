@@ -6,7 +6,18 @@ from typing import assert_never
 
 from raincheck.core.clock import SECOND
 from raincheck.core.model import Lease
-from raincheck.core.outcome import Ended, Failure, FailureKind, Outcome, Released, Reply, RequestError, Retry, Succeeded
+from raincheck.core.outcome import (
+    Ended,
+    Failure,
+    FailureKind,
+    Outcome,
+    Pause,
+    Released,
+    Reply,
+    RequestError,
+    Retry,
+    Succeeded,
+)
 from raincheck.core.status import Status
 
 
@@ -36,11 +47,13 @@ def decide(
             if lease.attempt >= lease.max_attempts:
                 return Ended(Status.FAILED, answer.error)
             due_at = now + _wait(answer, lease.attempt, policy, jitter)
-            return _unless_late(lease, Retry(answer.error, due_at), due_at)
+            pause = Pause(now + answer.retry_after, lease.misses) if answer.retry_after else None
+            return _unless_late(lease, Retry(answer.error, due_at, pause), due_at)
         case FailureKind.BUSY:
             # Nothing was done, so nothing is counted; and whoever is next would be told the same, so all wait.
-            due_at = now + _wait(answer, 1, policy, jitter)
-            return _unless_late(lease, Released(answer.error, pause_until=due_at), due_at)
+            misses = lease.misses + 1
+            due_at = now + _wait(answer, misses, policy, jitter)
+            return _unless_late(lease, Released(answer.error, pause=Pause(due_at, misses)), due_at)
         case FailureKind.UNREACHABLE:
             # The upstream's health keeps the next claim away from it; another upstream may take this one at once.
             return _unless_late(lease, Released(answer.error), now)
@@ -57,8 +70,9 @@ def expired(error: RequestError | None) -> Ended:
     return Ended(Status.EXPIRED, RequestError(message, error.type, "deadline_exceeded", error.param, error.upstream))
 
 
-def _wait(answer: Failure, attempt: int, policy: RetryPolicy, jitter: Callable[[], float]) -> int:
-    ceiling = min(policy.longest, policy.base * 2 ** min(attempt - 1, 30))
+def _wait(answer: Failure, time: int, policy: RetryPolicy, jitter: Callable[[], float]) -> int:
+    """The wait after the `time`-th failure, counted from 1."""
+    ceiling = min(policy.longest, policy.base * 2 ** min(time - 1, 30))
     return max(answer.retry_after or 0, 0) + int(ceiling * jitter())
 
 

@@ -22,9 +22,12 @@ from raincheck.core.units import BASE_URL, BASE_URLS, SIZE, STORE_URL, TEXT, WOR
 
 UpstreamKind = Literal["openai", "python", "local"]
 KINDS: tuple[UpstreamKind, ...] = get_args(UpstreamKind)
+LogLevel = Literal["debug", "info", "warning", "error"]
+LOG_LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)
 CONFIG_FILE = "raincheck.toml"
+DEFAULT_MAX_ATTEMPTS = 5
 LOCAL_CONCURRENCY = 2
-"""What the embedded model runs at once unless told otherwise; more only makes each answer slower."""
+"""What the embedded model runs at once unless told otherwise; more would only wait in line inside llama.cpp."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,10 @@ class UpstreamSettings:
     """A GGUF file, for kind local; None: the embedded default."""
 
 
+EMBEDDED = UpstreamSettings(name="local", kind="local", max_concurrency=LOCAL_CONCURRENCY)
+"""What is served when nothing else is named."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that can be set, with all durations in microseconds."""
@@ -60,15 +67,15 @@ class Settings:
     """Host names answered to beside loopback names and the bound address; `*` for all."""
     cors_origins: tuple[str, ...] = ()
     max_body_bytes: int = 32 << 20
-    max_attempts: int = 5
+    max_attempts: int = DEFAULT_MAX_ATTEMPTS
     lease: int = 60 * SECOND
     retention: int = 7 * DAY
     grace: int = 20 * SECOND
     """How long running attempts may go on after SIGTERM."""
     queue_limits: dict[str, int] = field(default_factory=dict[str, int])
     """`max_concurrency` per queue."""
-    upstreams: tuple[UpstreamSettings, ...] = ()
-    """Empty: the embedded local model."""
+    log_level: LogLevel = "info"
+    upstreams: tuple[UpstreamSettings, ...] = (EMBEDDED,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +100,8 @@ COUNT = whole(1, 100_000)
 
 # fmt: off
 SETTINGS = (
-    Setting("max_attempts", "max_attempts", whole(1, 100), "5", "How many tries a request gets before it is failed."),
+    Setting("max_attempts", "max_attempts", whole(1, 100), f"{DEFAULT_MAX_ATTEMPTS}",
+            "How many tries a request gets before it is failed."),
     Setting("retention", "retention", lasting(SECOND), '"7d"', "How long a result is kept after its request ended."),
     Setting("lease", "lease", lasting(SECOND), '"1m"', "How long a worker may be silent before another takes over."),
     Setting("grace", "grace", lasting(0), '"20s"', "How long running attempts may go on after SIGTERM."),
@@ -104,6 +112,8 @@ SETTINGS = (
             "--max-concurrency"),
     Setting("model_path", "upstream.model_path", TEXT, "",
             "A GGUF file for the local upstream, instead of the embedded model.", "--model-path"),
+    Setting("log.level", "log_level", one_of(LOG_LEVELS), '"info"',
+            "The least urgent log events to show; `debug` tells of every request."),
     Setting("store.url", "store_url", STORE_URL, '"sqlite:///raincheck.db"',
             "Where requests are kept; four slashes for an absolute path.", "--store"),
     Setting("server.host", "host", TEXT, '"127.0.0.1"',

@@ -15,6 +15,7 @@ from raincheck.store.protocol import Leases
 from raincheck.upstream.catalogue import Catalogue, Member
 from raincheck.upstream.protocol import Work
 
+LONGEST_MESSAGE = 500
 RETRY_STORE_AFTER = 0.5
 """Seconds between tries to record an outcome while the store is unavailable."""
 
@@ -89,13 +90,24 @@ class Attempt:
     # --- what the upstream says on the way (upstream.protocol.Report)
 
     def progress(self, fraction: float | None, message: str | None = None) -> None:
-        self._live.progress(self.lease.fence, fraction, message)
+        # Words out of someone's Python function may hold half a character, or a novel.
+        words = None if message is None else message[:LONGEST_MESSAGE].encode(errors="replace").decode()
+        self._live.progress(self.lease.fence, fraction, words)
 
     def delta(self, data: bytes) -> None:
         self._live.delta(self.lease.fence, data)
 
     async def remote(self, remote_id: str) -> None:
-        await self._leases.extend([Beat(self.lease.fence, remote_id=remote_id)], lease_for=self._lease_for)
+        beat = Beat(self.lease.fence, remote_id=remote_id)
+        while True:
+            try:
+                held = await self._leases.extend([beat], lease_for=self._lease_for)
+            except StoreUnavailable:
+                await asyncio.sleep(RETRY_STORE_AFTER)
+            else:
+                break
+        if self.lease.fence not in held:
+            self.stop(Stop.LOST)
 
     # ---
 

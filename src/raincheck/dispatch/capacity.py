@@ -23,7 +23,8 @@ class Capacity:
         self._used: Counter[str] = Counter()
         self._callers: deque[tuple[str, asyncio.Future[Permit]]] = deque()
         self.on_free: Callable[[], None] = lambda: None
-        """Called when a place became free that nobody was waiting for."""
+        """Called when a place became free."""
+        self._drained = asyncio.Event()
 
     def reserve(self, queues: Iterable[str]) -> dict[str, list[Permit]]:
         """Take every free place for these queues, one for each in turn, so that none of them has all."""
@@ -68,17 +69,34 @@ class Capacity:
                 self._callers.remove(caller)
 
     def give_back(self, permit: Permit) -> None:
-        self._used[permit.member.name] -= 1
-        self.serve_callers()
+        """The place is free again: for whoever waits, and then for deferred work."""
+        self.give_back_unused(permit)
+        self.on_free()
 
-    def serve_callers(self) -> None:
-        """Hand free places to those who wait, in order; what is left over is for deferred work."""
+    def give_back_unused(self, permit: Permit) -> None:
+        """A place that was reserved and found nothing to do, which is no news to who reserved it."""
+        self._used[permit.member.name] -= 1
+        self._serve_callers()
+        if not any(self._used.values()):
+            self._drained.set()
+
+    def open_up(self) -> None:
+        """An upstream is back: its places are for whoever waits, and then for deferred work."""
+        self._serve_callers()
+        self.on_free()
+
+    async def drained(self) -> None:
+        """Return when every place is free."""
+        self._drained.clear()
+        if any(self._used.values()):
+            await self._drained.wait()
+
+    def _serve_callers(self) -> None:
         for caller in list(self._callers):
             model, place = caller
             if not place.done() and (permit := self.take(model)) is not None:
                 place.set_result(permit)
                 self._callers.remove(caller)
-        self.on_free()
 
     def in_use(self) -> dict[str, int]:
         """How many places are taken, per upstream."""

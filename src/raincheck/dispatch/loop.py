@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from raincheck.core.clock import SECOND, Clock
@@ -18,6 +19,9 @@ from raincheck.upstream.catalogue import Catalogue
 
 LOOK_EVERY = 5 * SECOND
 """How often to look for ready queues without a hint; hints may be lost."""
+
+RECORD_WITHIN = 3.0
+"""Seconds that outcomes get to be recorded when everything else has stopped."""
 
 TRY_STORE_EVERY = 1.0
 """Seconds between claims while the store is unavailable."""
@@ -36,6 +40,8 @@ class Dispatcher:
     clock: Clock
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     jitter: Callable[[], float] = random.random
+    crashed: Callable[[Exception, str], None] = lambda _, __: None
+    """Told of what nobody expected, with the request it happened to."""
     running: dict[Fence, Attempt] = field(default_factory=dict[Fence, Attempt])
     _tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     _ready: dict[str, None] = field(default_factory=dict[str, None])
@@ -45,6 +51,7 @@ class Dispatcher:
     _closing: bool = False
     _cancelled: set[str] = field(default_factory=set[str])
     """Requests cancelled while a claim was under way, which may be among what it brings."""
+    _grace: asyncio.Timeout | None = None
     _turning: asyncio.Lock = field(default_factory=asyncio.Lock)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -87,23 +94,39 @@ class Dispatcher:
         return max(0.0, (min(self._look_at, self._beat_at) - self.clock()) / SECOND)
 
     async def close(self, grace: float) -> None:
-        """Claim nothing more, let running attempts finish for `grace` seconds, give the rest back untried."""
+        """Claim nothing more, let running attempts and passed-through calls finish for `grace` seconds, give the rest
+        back untried. What cannot be recorded even then, because the store is down, lapses and is done again."""
         self._closing = True
         self.wake()
         beats = asyncio.create_task(self._beat_on())
-        async with self._turning:
-            pass  # A claim under way has become attempts now.
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace)
-        self.give_up()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        beats.cancel()
+        try:
+            async with self._turning:
+                pass  # A claim under way has become attempts now.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(grace) as self._grace:
+                    await self.capacity.drained()
+                    await self._recorded(None)
+            self.give_up()
+            for stuck in await self._recorded(RECORD_WITHIN):
+                stuck.cancel()
+            await self._recorded(None)
+        finally:
+            beats.cancel()
 
     def give_up(self) -> None:
-        """Abort what is running; each request is given back untried."""
+        """Abort what is running, without waiting any longer; each request is given back untried."""
         for attempt in self.running.values():
             attempt.stop(Stop.CLOSING)
+        if self._grace is not None and not self._grace.expired():
+            with suppress(RuntimeError):  # The time is over already.
+                self._grace.reschedule(asyncio.get_running_loop().time())
+
+    async def _recorded(self, timeout: float | None) -> set[asyncio.Task[None]]:
+        """Wait for the attempts to be over; those that are not, after `timeout` seconds."""
+        if not self._tasks:
+            return set()
+        _, left = await asyncio.wait(self._tasks, timeout=timeout)
+        return left
 
     # --- claiming
 
@@ -133,7 +156,7 @@ class Dispatcher:
                 if not left:
                     self._ready.setdefault(queue)  # It gave all it was asked for, so it may have more.
             for permit in (permit for left in permits.values() for permit in left):
-                self.capacity.give_back(permit)
+                self.capacity.give_back_unused(permit)
 
     def _start(self, lease: Lease, permit: Permit) -> None:
         attempt = Attempt(
@@ -161,6 +184,8 @@ class Dispatcher:
                 self.capacity.give_back(permit)
             if finish is not None:
                 await attempt.record(finish)
+        except Exception as error:  # noqa: BLE001 - the lease lapses and the request is tried again; but say so
+            self.crashed(error, attempt.fence.request_id)
         finally:
             del self.running[attempt.fence]
 

@@ -14,8 +14,10 @@ from raincheck.intake.admit import Submission, check_model
 T = TypeVar("T")
 MAX_DEPTH = 64
 MAX_BRACKETS = 2_000_000
-OURS = ("deferred", "raincheck", "service_tier")
+OURS = frozenset({"deferred", "raincheck"})
 """Members that are for Raincheck and never reach the upstream."""
+OURS_DEFERRED = OURS | {"service_tier"}
+"""What a deferred request is spared: its tier was for the line here. A call that is passed on keeps it."""
 
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TEXT = msgspec.json.Decoder(str | None)
@@ -55,6 +57,7 @@ def parse(path: str, body: bytes, headers: Mapping[bytes, bytes], *, prefers_asy
             "GET /v1/requests/{id}/events instead.",
             param="stream",
         )
+    ours = OURS_DEFERRED if deferred else OURS
     retry = headers.get(b"x-stainless-retry-count")
     key = headers.get(b"idempotency-key")
     submission = Submission(
@@ -64,7 +67,7 @@ def parse(path: str, body: bytes, headers: Mapping[bytes, bytes], *, prefers_asy
         options=read_options(members.get("raincheck"), headers),
         idempotency_key=None if key is None else key.decode("latin-1"),
         client_retry=int(retry) if retry is not None and retry.isdigit() and len(retry) < 4 else None,
-        payload=msgspec.json.encode({name: raw for name, raw in members.items() if name not in OURS}),
+        payload=msgspec.json.encode({name: raw for name, raw in members.items() if name not in ours}),
     )
     return Parsed(submission, deferred)
 

@@ -1,8 +1,12 @@
 """GET …/chat/deferred-completion/{id}: the completion once there is one, as xAI's deferred API has it."""
 
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
 from litestar import get
 
 from raincheck.core.errors import ResultGone
+from raincheck.core.model import Request
 from raincheck.core.status import Status
 from raincheck.http.answer import Answer
 from raincheck.http.auth import caller
@@ -20,20 +24,29 @@ async def retrieve_deferred(request: Call) -> Answer:
     return await collect(request)
 
 
-async def collect(call: Call, *, pending: bytes | None = None) -> Answer:
-    """The result's bytes, or 202 with `pending` (by default a completion without choices), or why there is none."""
+async def _ticket(request: Request) -> bytes:
+    """By default a completion without choices."""
+    return ticket_json(request)
+
+
+async def collect(call: Call, *, pending: Callable[[Request], Awaitable[bytes]] = _ticket) -> Answer:
+    """The result's bytes, or 202 with what `pending` makes of the record as it stands, or why there is none."""
     tenant = await caller(call, "read")
     wait = wait_of(call)
     request = await read(call, tenant, call.scope["path_params"]["request_id"], wait)
     if not request.status.final:
-        body = ticket_json(request) if pending is None else pending
-        return Answer(body, 202, headers=(ASK_AGAIN, *wait.applied))
+        return Answer(await pending(request), 202, headers=(ASK_AGAIN, *wait.applied))
+    return await outcome(call, request, wait.applied)
+
+
+async def outcome(call: Call, request: Request, headers: Sequence[tuple[str, str]]) -> Answer:
+    """The end of a request: its result's bytes, or why there is none. Raises ResultGone."""
     if request.status is Status.COMPLETED and not request.purged:
-        result = await edge_of(call).store.requests.result(tenant.name, request.id)
+        result = await edge_of(call).store.requests.result(request.tenant, request.id)
         if result is not None:
             content_type = result.content_type.encode("latin-1", "replace")
-            return Answer(result.body, result.status, headers=wait.applied, content_type=content_type)
+            return Answer(result.body, result.status, headers=headers, content_type=content_type)
     problem = problem_of_end(request)
     if problem is None:
         raise ResultGone
-    return problem.answer(call.scope["path"])
+    return replace(problem, headers=(*problem.headers, *headers)).answer(call.scope["path"])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from litestar import Request
+from litestar.types import Scope
 
 from raincheck.core.clock import Clock
 from raincheck.core.settings import Settings
@@ -77,4 +78,8 @@ class Edge:
 
 
 def edge_of(call: Call) -> Edge:
-    return cast("Edge", call.scope["litestar_app"].state["edge"])
+    return edge_in(call.scope)
+
+
+def edge_in(scope: Scope) -> Edge:
+    return cast("Edge", scope["litestar_app"].state["edge"])

@@ -1,8 +1,10 @@
 """GET /v1/requests/{id}/events: what happens to a request, as server-sent events."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import islice
 
 import msgspec
 from litestar import get
@@ -33,32 +35,47 @@ async def follow_request(request: Call) -> ASGIApp:
 
 @dataclass(frozen=True, slots=True)
 class EventStream:
-    """The stream of one request, until its end or until the client hangs up."""
+    """The stream of one request, until its end, until the client hangs up, or until the server stops."""
 
     edge: Edge
     tenant: str
     request_id: str
     seen: tuple[int, int]
-    """The attempt and the number of the last delta the client has."""
+    """The fence and the number of the last delta the client has."""
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
-        await while_present(receive, send_stream(send, 200, HEADERS, self._events()))
+        await while_present(receive, self._tell(send))
 
-    async def _events(self) -> AsyncIterator[bytes]:
+    async def _tell(self, send: Send) -> None:
+        async with aclosing(self._events()) as events:
+            await send_stream(send, 200, HEADERS, events)
+
+    async def _events(self) -> AsyncGenerator[bytes]:
         clock = asyncio.get_running_loop().time
-        teller, notes, quiet_since = _Teller(self.seen), None, clock()
-        with self.edge.live.follow(self.request_id) as watch:
+        live = self.edge.live
+        teller = _Teller(self.seen)
+        notes = request = None
+        quiet_since = read_at = clock()
+        with live.follow(self.request_id) as watch:
             while True:
-                request = await self.edge.store.requests.get(self.tenant, self.request_id)
                 # Notes are gone when their attempt ends; what they had said by then is still to be told.
-                before, notes = notes, self.edge.live.notes(self.request_id)
-                said = teller.notes(before) + (teller.notes(notes) if notes is not before else [])
-                status = [await self._status(request)] if teller.is_news(request) else []
-                for event in said + status if request.status.final else status + said:
-                    yield event
+                before, notes = notes, live.notes(self.request_id)
+                closed = live.closed
+                if request is None or watch.moved or closed or notes is not before or clock() - read_at >= LOOK_AGAIN:
+                    watch.moved = False
+                    read_at = clock()
+                    request = await self.edge.store.requests.get(self.tenant, self.request_id)
+                told = teller.notes(before)
                 if request.status.final:
+                    told += teller.notes(notes)
+                if teller.is_news(request, notes):
+                    told.append(await self._status(request))
+                told += teller.notes(notes)
+                for event in told:
+                    yield event
+                if request.status.final or closed:
                     return
-                if said or status:
+                if told:
                     quiet_since = clock()
                 elif clock() - quiet_since >= self.edge.limits.keep_alive_every:
                     yield b": keep-alive\n\n"
@@ -74,30 +91,44 @@ class _Teller:
     """Remembers what was told, so that nothing is told twice."""
 
     def __init__(self, seen: tuple[int, int]) -> None:
-        self._attempt, self._number = seen
-        self._status: tuple[Status, int] | None = None
+        self._fence, self._number = seen
+        self._stand: tuple[Status, int] | None = None
         self._progress: tuple[float | None, str | None] = (None, None)
+        self._told = False
+        """Whether a note was told since the last status."""
 
-    def is_news(self, request: Request) -> bool:
-        """True when the request does not stand where it stood when last asked."""
-        before, self._status = self._status, (request.status, request.attempt)
-        return self._status != before
+    def is_news(self, request: Request, notes: Notes | None) -> bool:
+        """True when the request does not stand where it stood when last asked, or begins anew.
+
+        A request that was given back untried and claimed again stands where it stood; only its fence tells.
+        """
+        anew = self._told and notes is not None and notes.fence.number != self._fence
+        before, self._stand = self._stand, (request.status, request.attempt)
+        if self._stand == before and not anew:
+            return False
+        self._told = False
+        return True
 
     def notes(self, notes: Notes | None) -> list[bytes]:
-        """The deltas and the progress of an attempt that are news."""
+        """The deltas and the progress of a claim that are news."""
         if notes is None:
             return []
-        if notes.attempt != self._attempt:
-            self._attempt, self._number = notes.attempt, 0
-        start = max(self._number + 1, notes.first)
-        deltas = list(notes.deltas)[start - notes.first :]
-        told = [_event("delta", data, f"{notes.attempt}-{start + place}") for place, data in enumerate(deltas)]
-        self._number = max(self._number, start + len(deltas) - 1)
+        if notes.fence.number != self._fence:
+            self._fence, self._number, self._progress = notes.fence.number, 0, (None, None)
+        told: list[bytes] = []
+        if (dropped := notes.first - self._number - 1) > 0:
+            # Whoever joins late or reads too slowly must not take what follows for the whole.
+            told.append(_event("dropped", msgspec.json.encode({"deltas": dropped})))
+            self._number += dropped
+        for data in islice(notes.deltas, self._number + 1 - notes.first, None):
+            self._number += 1
+            told.append(_event("delta", data, f"{self._fence}-{self._number}"))
         progress = (notes.progress, notes.progress_message)
         if progress not in (self._progress, (None, None)):
             self._progress = progress
             shown = {"progress": notes.progress, "progress_message": notes.progress_message}
             told.append(_event("progress", msgspec.json.encode(shown)))
+        self._told = self._told or bool(told)
         return told
 
 
@@ -112,7 +143,7 @@ def _event(name: str, data: bytes, event_id: str | None = None) -> bytes:
 def _last_seen(call: Call) -> tuple[int, int]:
     """The `Last-Event-ID` header, as in `2-17`; anything else means from the beginning."""
     given = dict(call.scope["headers"]).get(b"last-event-id", b"").decode("latin-1")
-    attempt, _, number = given.partition("-")
-    if attempt.isdecimal() and number.isdecimal() and len(given) < 20:
-        return int(attempt), int(number)
+    fence, _, number = given.partition("-")
+    if fence.isdecimal() and number.isdecimal() and max(len(fence), len(number)) < 19:
+        return int(fence), int(number)
     return 0, 0

@@ -49,7 +49,7 @@ BRIEF: dict[str, Any] = {
     "ended_at": None,
     "not_before": None,
     "deadline": 1790003600.123,
-    "expires_at": None,
+    "purge_at": None,
     "progress": None,
     "progress_message": None,
     "attempt": 0,

@@ -5,7 +5,6 @@ from litestar import get
 
 from raincheck.core.clock import seconds
 from raincheck.core.errors import StoreUnavailable
-from raincheck.core.model import LOCAL_TENANT
 from raincheck.http.answer import Answer
 from raincheck.http.auth import caller
 from raincheck.http.edge import Call, Edge, edge_of
@@ -41,7 +40,7 @@ async def metrics(request: Call) -> Answer:
 
 async def _store(edge: Edge) -> str:
     try:
-        await edge.store.registry.tenant(LOCAL_TENANT)
+        await edge.store.upkeep.check()
     except StoreUnavailable as error:
         return error.message
     return "ok"

@@ -1,20 +1,22 @@
 """Takes a POST of work to do, hands on either a recorded request or the upstream's own answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from litestar.types import Receive
 
-from raincheck.core.errors import Stopping
+from raincheck.core.errors import ScopeMissing, Stopping
 from raincheck.core.ids import new_id
-from raincheck.core.model import Submitted, Tenant
+from raincheck.core.model import Request, Submitted, Tenant
 from raincheck.http.answer import Answer
 from raincheck.http.auth import caller
 from raincheck.http.codec import Parsed, parse
-from raincheck.http.edge import Call, Edge, edge_of
+from raincheck.http.deferred import outcome
+from raincheck.http.edge import Call, edge_of
 from raincheck.http.presence import ClientGone
 from raincheck.http.relayed import RelayedAnswer
 from raincheck.http.render import ticket_json, view_json
-from raincheck.http.waiting import preferences
+from raincheck.http.waiting import Wait, preferences, preferred_wait, read, wait_on
 from raincheck.intake.admit import admit
 from raincheck.intake.gate import check_size
 from raincheck.intake.submit import submit
@@ -37,8 +39,13 @@ async def post(call: Call, path: str, *, make_id: Callable[[], str] = request_id
     if not parsed.deferred:
         submission = parsed.submission
         return RelayedAnswer(edge.relay, submission.model, submission.path, submission.payload)
-    submitted = await _record(edge, tenant, parsed, make_id())
-    return await _accepted(edge, submitted, path, preferred)
+    asked = await _asked(call, preferred, headers)
+    submitted, request = await _record(call, tenant, parsed, make_id(), asked)
+    if asked.wait is not None and request.status.final and not asked.whole:
+        return await outcome(call, request, _headers(submitted, request, asked))
+    whole = asked.whole or (asked.respond_async and path != "/chat/completions")
+    body = view_json(await edge.desk.complete(request)) if whole else ticket_json(request)
+    return Answer(body, 202 if asked.later(request) else 200, headers=_headers(submitted, request, asked))
 
 
 async def read_body(receive: Receive) -> bytes:
@@ -53,7 +60,51 @@ async def read_body(receive: Receive) -> bytes:
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def _record(edge: Edge, tenant: Tenant, parsed: Parsed, fresh_id: str) -> Submitted:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the call prefers about the answer to a submit."""
+
+    respond_async: bool
+    whole: bool
+    """The request object, whatever else the answer might be."""
+    wait: str | None = None
+    """The seconds to wait as they are confirmed, None when it shall not wait."""
+    seconds: float = 0
+
+    def later(self, request: Request) -> bool:
+        """Whether the answer says 202: accepted, and the end is still to come."""
+        return self.respond_async and not (self.wait is not None and request.status.final)
+
+    def applied(self, request: Request) -> str:
+        """The preferences that this answer follows."""
+        applied = ["respond-async"] if self.later(request) else []
+        applied += ["return=representation"] if self.whole else []
+        applied += [] if self.wait is None else [f"wait={self.wait}"]
+        return ", ".join(applied)
+
+
+async def _asked(call: Call, preferred: Mapping[str, str], headers: Mapping[bytes, bytes]) -> _Asked:
+    asked = _Asked("respond-async" in preferred, preferred.get("return") == "representation")
+    if "wait" not in preferred or not await _may_read(call):
+        return asked
+    length, seconds = preferred_wait(preferred["wait"], headers)
+    return replace(asked, wait=f"{length:g}", seconds=seconds)
+
+
+async def _may_read(call: Call) -> bool:
+    """A key that may only write sees no results; it need not wait for them."""
+    try:
+        await caller(call, "read")
+    except ScopeMissing:
+        return False
+    return True
+
+
+async def _record(
+    call: Call, tenant: Tenant, parsed: Parsed, fresh_id: str, asked: _Asked
+) -> tuple[Submitted, Request]:
+    """What became of the submit, and the request as it stands when the call's time to wait is over."""
+    edge = edge_of(call)
     if edge.stopping():
         raise Stopping(retry_after=2)
     new = admit(
@@ -63,23 +114,26 @@ async def _record(edge: Edge, tenant: Tenant, parsed: Parsed, fresh_id: str) -> 
         max_attempts=edge.settings.max_attempts,
         now=edge.clock(),
     )
-    return await submit(edge.store.requests, new)
+    if asked.seconds <= 0:
+        submitted = await submit(edge.store.requests, new)
+        return submitted, submitted.request
+    wait = Wait(asked.seconds)
+    # Open before the submit, the watch hears of an end however soon it comes, and the record need not be read again.
+    with edge.live.watch(fresh_id) as watch:
+        submitted = await submit(edge.store.requests, new)
+        if not submitted.repeated:
+            return submitted, await wait_on(call, watch, submitted.request, wait)
+    return submitted, await read(call, tenant, submitted.request.id, wait)
 
 
-async def _accepted(edge: Edge, submitted: Submitted, path: str, preferred: dict[str, str]) -> Answer:
-    request = submitted.request
+def _headers(submitted: Submitted, request: Request, asked: _Asked) -> list[tuple[str, str]]:
     headers: list[tuple[str, str]] = []
-    by_preference = "respond-async" in preferred
-    whole = preferred.get("return") == "representation"
-    if by_preference:
-        applied = "respond-async, return=representation" if whole else "respond-async"
-        headers = [("location", f"/v1/requests/{request.id}"), ("preference-applied", applied)]
-    elif whole:
-        headers = [("preference-applied", "return=representation")]
+    if asked.respond_async or asked.wait is not None:
+        headers.append(("location", f"/v1/requests/{request.id}"))
+    if asked.wait is not None:
+        headers.append(("raincheck-request-id", request.id))
+    if applied := asked.applied(request):
+        headers.append(("preference-applied", applied))
     if submitted.repeated:
         headers.append(("idempotency-replayed", "true"))
-    if whole or (by_preference and path != "/chat/completions"):
-        body = view_json(await edge.desk.complete(request))
-    else:
-        body = ticket_json(request)
-    return Answer(body, 202 if by_preference else 200, headers=headers)
+    return headers

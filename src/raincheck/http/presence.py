@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from litestar.types import Receive
 
@@ -15,18 +15,40 @@ class ClientGone(Exception):
 
 async def while_present(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """The work's result. Raises ClientGone, with the work cancelled, when the client hangs up first."""
-    doing = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_until_gone(receive))
+    me = cast("asyncio.Task[Any]", asyncio.current_task())
+    before, gone, over = me.cancelling(), False, False
+
+    def hung_up(leaving: "asyncio.Task[None]") -> None:
+        nonlocal gone
+        if leaving.cancelled():
+            return
+        leaving.exception()  # Whatever went wrong in listening: nobody is there any more.
+        if not over:
+            gone = True
+            me.cancel()
+
+    # One task only: the work is awaited right here, and it is this task that is cancelled when the client leaves.
+    leaving = asyncio.create_task(_until_gone(receive))
+    leaving.add_done_callback(hung_up)
     try:
-        await asyncio.wait({doing, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not doing.done():
-            raise ClientGone
-        return doing.result()
+        result = await work
+    except asyncio.CancelledError:
+        # Ours is taken back; one that someone else asked for as well goes on its way.
+        if not gone or me.uncancel() > before:
+            raise
+        raise ClientGone from None
+    except Exception as error:
+        if not gone:
+            raise
+        me.uncancel()
+        raise ClientGone from error
     finally:
-        doing.cancel()
+        over = True
         leaving.cancel()
-        # Both have let go of what they hold before anyone goes on.
-        await asyncio.gather(doing, leaving, return_exceptions=True)
+    if gone:  # The work ended in spite of its cancellation.
+        me.uncancel()
+        raise ClientGone
+    return result
 
 
 async def _until_gone(receive: Receive) -> None:

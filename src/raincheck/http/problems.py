@@ -10,7 +10,7 @@ from litestar.response import Response
 
 from raincheck.core.errors import BadInput, NotAllowed, NotFound, RaincheckError, ResultGone
 from raincheck.core.model import Request
-from raincheck.core.outcome import RequestError
+from raincheck.core.outcome import RequestError, envelope
 from raincheck.core.status import Status
 from raincheck.http.answer import Answer
 from raincheck.http.edge import Call, edge_of
@@ -45,7 +45,7 @@ class Problem:
             name = XAI_NAMES.get(self.status, "Internal error" if self.status >= 500 else "Invalid request")
             body = msgspec.json.encode({"code": name, "error": self.error.message})
         else:
-            body = msgspec.json.encode({"error": _envelope(self.error)})
+            body = envelope(self.error)
         return Answer(body, self.status, headers=self.headers)
 
 
@@ -127,18 +127,6 @@ def _of_litestar(error: HTTPException) -> Problem:
 
 def _inside(error: RaincheckError) -> RequestError:
     return RequestError(error.message, error.kind, error.code, error.param)
-
-
-def _envelope(error: RequestError) -> dict[str, object]:
-    inside: dict[str, object] = {
-        "message": error.message,
-        "type": error.type,
-        "param": error.param,
-        "code": error.code,
-    }
-    if error.upstream is not None:
-        inside["upstream"] = error.upstream
-    return inside
 
 
 def _failed_status(error: RequestError) -> int:

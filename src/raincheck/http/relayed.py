@@ -3,19 +3,15 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-import msgspec
 from litestar.types import Receive, Scope, Send
 
-from raincheck.core.errors import RaincheckError
-from raincheck.core.outcome import RequestError
+from raincheck.core.errors import RaincheckError, Stopping
+from raincheck.core.outcome import RequestError, envelope
 from raincheck.http.answer import send_stream
-from raincheck.http.edge import Relay
+from raincheck.http.edge import Relay, edge_in
 from raincheck.http.presence import while_present
 from raincheck.http.problems import Problem, problem_of
 from raincheck.upstream.protocol import Relayed
-
-PASSED_ON = ("content-type", "content-encoding", "retry-after", "retry-after-ms", "openai-processing-ms")
-"""The upstream's headers that say something about the answer; the rest is between it and us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +24,8 @@ class RelayedAnswer:
     payload: bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if edge_in(scope).stopping():
+            raise Stopping(retry_after=2)
         await while_present(receive, self._pass_on(scope, receive, send))
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,12 +33,10 @@ class RelayedAnswer:
             if relayed.status in (401, 403):
                 await _not_yours(relayed.status).answer(scope["path"])(scope, receive, send)
                 return
-            headers = {name.lower(): value for name, value in relayed.headers.items()}
-            passed = [(name, value) for name, value in headers.items() if _worth(name)]
-            stream = headers.get("content-type", "").startswith("text/event-stream")
+            stream = relayed.headers.get("content-type", "").startswith("text/event-stream")
             body = _with_last_word(relayed) if stream else relayed.body
             try:
-                await send_stream(send, relayed.status, passed, body)
+                await send_stream(send, relayed.status, relayed.headers.items(), body)
             except RaincheckError:
                 # The status is sent, so the only honest sign of a broken answer is a broken connection: the server
                 # cuts it when an answer is left without an end.
@@ -53,11 +49,7 @@ async def _with_last_word(relayed: Relayed) -> AsyncIterator[bytes]:
         async for chunk in relayed.body:
             yield chunk
     except RaincheckError as error:
-        yield b"data: " + msgspec.json.encode({"error": problem_of(error).error}) + b"\n\n"
-
-
-def _worth(name: str) -> bool:
-    return name in PASSED_ON or name.startswith("x-ratelimit-")
+        yield b"data: " + envelope(problem_of(error).error) + b"\n\n"
 
 
 def _not_yours(status: int) -> Problem:

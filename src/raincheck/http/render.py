@@ -13,7 +13,6 @@ from raincheck.http.codec import is_json
 from raincheck.intake.retrieve import View
 
 _encode = msgspec.json.Encoder().encode
-_TIERS = ("priority", "default", "flex", "batch")
 
 
 class UpstreamErrorObject(msgspec.Struct):
@@ -68,7 +67,7 @@ class RequestObject(msgspec.Struct, kw_only=True):
     ended_at: float | None
     not_before: float | None
     deadline: float | None
-    expires_at: float | None
+    purge_at: float | None
     position: int | UnsetType | None = UNSET
     position_estimated: bool | UnsetType = UNSET
     eta_seconds: float | UnsetType | None = UNSET
@@ -135,13 +134,13 @@ def _brief(request: Request) -> RequestObject:
         operation=request.operation,
         model=request.model,
         queue=request.queue,
-        service_tier=_TIERS[request.priority],
+        service_tier=request.priority.name.lower(),
         created_at=seconds(request.created_at),
         started_at=_time(request.started_at),
         ended_at=_time(request.ended_at),
         not_before=_time(request.due_at) if pending and request.attempt == 0 else None,
         deadline=_time(request.deadline),
-        expires_at=_time(request.purge_at),
+        purge_at=_time(request.purge_at),
         progress=request.progress,
         progress_message=request.progress_message,
         attempt=request.attempt,

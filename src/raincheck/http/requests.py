@@ -7,7 +7,7 @@ from litestar import delete, get, post
 from msgspec.structs import replace
 
 from raincheck.core.errors import BadInput, Stopping
-from raincheck.core.model import Query
+from raincheck.core.model import Query, Request
 from raincheck.core.status import Status
 from raincheck.http import openapi
 from raincheck.http.answer import Answer
@@ -52,7 +52,9 @@ async def requeue_request(request: Call) -> Answer:
     edge = edge_of(request)
     if edge.stopping():
         raise Stopping(retry_after=2)
-    record = await edge.store.requests.requeue(tenant.name, _id(request), new_id=request_id())
+    record = await edge.store.requests.requeue(
+        tenant.name, _id(request), new_id=request_id(), max_pending=tenant.max_pending
+    )
     return Answer(view_json(await edge.desk.complete(record)))
 
 
@@ -65,9 +67,10 @@ async def delete_request(request: Call) -> Answer:
 
 @get("/v1/requests/{request_id:str}/result", operation_class=openapi.RESULT, tags=TAGS)
 async def retrieve_result(request: Call) -> Answer:
-    tenant = await caller(request, "read")
-    view = await edge_of(request).desk.view(tenant.name, _id(request))
-    return await collect(request, pending=view_json(view))
+    async def whole(record: Request) -> bytes:
+        return view_json(await edge_of(request).desk.complete(record))
+
+    return await collect(request, pending=whole)
 
 
 def query_of(params: Mapping[str, Sequence[str]]) -> Query:

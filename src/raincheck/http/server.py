@@ -3,14 +3,17 @@
 import asyncio
 from typing import Any, cast
 
-import msgspec
 import uvicorn
 from litestar import Litestar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from raincheck.core.errors import HeadersTooLarge
+from raincheck.core.outcome import RequestError, envelope
 from raincheck.core.settings import Settings
 from raincheck.http.edge import Limits
+
+CLOSE_WITHIN = 3
+"""Seconds that connections get to end when the listener stops: the work behind them has had its own time by then."""
 
 
 def serve_config(app: Litestar, settings: Settings, limits: Limits | None = None) -> uvicorn.Config:
@@ -28,8 +31,7 @@ def serve_config(app: Litestar, settings: Settings, limits: Limits | None = None
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=75,
-        # The work has had its own time to end when the listener stops; long-polls and streams are let go now.
-        timeout_graceful_shutdown=3,
+        timeout_graceful_shutdown=CLOSE_WITHIN,
         backlog=4096,
     )
 
@@ -99,8 +101,7 @@ class BoundedProtocol(HttpToolsProtocol):
         cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is None or cycle.response_complete:
             error = HeadersTooLarge()
-            inside = {"message": error.message, "type": error.kind, "param": None, "code": error.code}
-            body = msgspec.json.encode({"error": inside})
+            body = envelope(RequestError(error.message, error.kind, error.code))
             self.transport.write(
                 b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\n"
                 b"connection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)

@@ -9,6 +9,7 @@ from raincheck.core.model import Request, Tenant
 from raincheck.core.status import Status
 from raincheck.http.edge import Call, edge_of
 from raincheck.http.presence import while_present
+from raincheck.live import Watch
 
 LONGEST = 60.0
 """Seconds; some clients give up after 100, and proxies before that."""
@@ -29,10 +30,18 @@ NO_WAIT = Wait()
 async def read(call: Call, tenant: Tenant, request_id: str, wait: Wait) -> Request:
     """The record, at once or when there is news. Raises NotFound, ClientGone."""
     edge = edge_of(call)
-    request = await edge.store.requests.get(tenant.name, request_id)
-    if wait.seconds <= 0 or request.status.final or (wait.since is not None and request.status is not wait.since):
+    if wait.seconds <= 0:
+        return await edge.store.requests.get(tenant.name, request_id)
+    with edge.live.watch(request_id) as watch:
+        request = await edge.store.requests.get(tenant.name, request_id)
+        return await wait_on(call, watch, request, wait)
+
+
+async def wait_on(call: Call, watch: Watch, request: Request, wait: Wait) -> Request:
+    """The same from a record at hand, which was read or written after the watch was opened. Raises ClientGone."""
+    if request.status.final or (wait.since is not None and request.status is not wait.since):
         return request
-    news = edge.desk.wait(tenant.name, request_id, seconds=wait.seconds, since=wait.since)
+    news = edge_of(call).desk.wait(watch, request, seconds=wait.seconds, since=wait.since)
     return await while_present(call.receive, news)
 
 
@@ -49,8 +58,14 @@ def wait_of(call: Call) -> Wait:
     preferred = preferences(call).get("wait")
     if preferred is None:
         return Wait(since=_status(since))
+    length, seconds = preferred_wait(preferred, headers)
+    return Wait(seconds, _status(since), (("preference-applied", f"wait={length:g}"),))
+
+
+def preferred_wait(preferred: str, headers: Mapping[bytes, bytes]) -> tuple[float, float]:
+    """The seconds of `Prefer: wait=` as they are confirmed, and as they are waited for this client."""
     length = min(_lenient(preferred), LONGEST)
-    return Wait(min(length, _patience(headers)), _status(since), (("preference-applied", f"wait={length:g}"),))
+    return length, min(length, _patience(headers))
 
 
 def preferences(call: Call) -> dict[str, str]:

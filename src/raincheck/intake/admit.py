@@ -10,26 +10,17 @@ import msgspec
 from raincheck.core.clock import DAY, MINUTE
 from raincheck.core.errors import BadInput
 from raincheck.core.model import NewRequest, Priority, Tenant
+from raincheck.core.operations import operation_of
 
 REPEAT_WINDOW = 15 * MINUTE
 """How long a client's own retry is recognised by its content, when it sends no idempotency key."""
 FARTHEST = 365 * DAY
 MAX_METADATA = 16
 
-OPERATIONS = {
-    "/chat/completions": "chat.completion",
-    "/completions": "completion",
-    "/embeddings": "embedding",
-    "/responses": "response",
-    "/images/generations": "image.generation",
-}
-PRIORITIES = {
-    "priority": Priority.PRIORITY,
-    "default": Priority.DEFAULT,
-    "auto": Priority.DEFAULT,
-    "flex": Priority.FLEX,
-    "batch": Priority.BATCH,
-}
+_AUTO = "auto"
+"""What OpenAI calls the default tier when it is asked for by name."""
+PRIORITIES = {priority.name.lower(): priority for priority in Priority} | {_AUTO: Priority.DEFAULT}
+"""The values of `service_tier`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,15 +83,6 @@ def admit(submission: Submission, tenant: Tenant, *, new_id: str, max_attempts: 
         repeat_until=now + REPEAT_WINDOW if repeatable else None,
         is_retry=repeatable and bool(submission.client_retry),
     )
-
-
-def operation_of(path: str) -> str:
-    """What kind of work a path asks for: `/chat/completions` is a `chat.completion`."""
-    if (known := OPERATIONS.get(path)) is not None:
-        return known
-    if path == "/videos" or path.startswith("/videos/"):
-        return "video.generation"
-    return path.strip("/").replace("/", ".")
 
 
 def check_model(model: str) -> None:

@@ -8,14 +8,14 @@ from typing import Literal
 from raincheck.core.clock import Clock
 from raincheck.core.model import Attempt, Place, Request, Result
 from raincheck.core.status import Status
-from raincheck.live import Live
+from raincheck.live import Live, Watch
 from raincheck.store.protocol import Requests
 from raincheck.upstream.catalogue import Catalogue
 
 LOOK_AGAIN = 5.0
 """Seconds after which one who waits reads the record unasked: a hint may be lost."""
 
-Reason = Literal["position", "rate_limited", "upstream_down", "paused", "scheduled", "retry"]
+Reason = Literal["position", "rate_limited", "upstream_down", "paused", "scheduled", "retry", "not_served"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +68,20 @@ class Desk:
             progress, message = notes.progress, notes.progress_message
         return View(request, progress, message, attempts, place, waiting_for, result)
 
-    async def wait(self, tenant: str, request_id: str, *, seconds: float, since: Status | None = None) -> Request:
-        """The record once the request has ended, or its status is no longer `since`, or the time is over.
+    async def wait(self, watch: Watch, request: Request, *, seconds: float, since: Status | None = None) -> Request:
+        """The record once the request has ended, or its status is no longer `since`, or the time is over, or the server
+        stops.
 
-        Raises NotFound. The watch is open before the record is read, so that nothing falls between.
+        The watch was open before the record was read, so that nothing falls between.
         """
         now = asyncio.get_running_loop().time
         give_up = now() + seconds
-        with self.live.watch(request_id) as watch:
-            while True:
-                request = await self.requests.get(tenant, request_id)
-                left = give_up - now()
-                if request.status.final or left <= 0 or (since is not None and request.status is not since):
-                    return request
-                await watch.news(min(left, LOOK_AGAIN))
+        while True:
+            left = 0.0 if self.live.closed else give_up - now()
+            if request.status.final or left <= 0 or (since is not None and request.status is not since):
+                return request
+            await watch.news(min(left, LOOK_AGAIN))
+            request = await self.requests.get(request.tenant, request.id)
 
 
 def waiting_reason(request: Request, place: Place, catalogue: Catalogue, now: int) -> WaitingFor:
@@ -90,11 +90,13 @@ def waiting_reason(request: Request, place: Place, catalogue: Catalogue, now: in
         if request.attempt:
             return WaitingFor("retry", request.due_at, f"attempt {request.attempt + 1} starts after a pause")
         return WaitingFor("scheduled", request.due_at, "it is scheduled for later")
+    if not catalogue.serving(request.model):
+        words = f"no upstream serves {request.model!r} now; it waits until one does: cancel it, or bring the model back"
+        return WaitingFor("not_served", None, words)
     if place.paused_until is not None and place.paused_until > now:
-        words = place.pause_reason or "the queue is paused"
-        # The store writes this reason when an upstream said "too many requests"; people's reasons are their own.
-        reason: Reason = "rate_limited" if words.startswith("rate limited") else "paused"
-        return WaitingFor(reason, place.paused_until, words)
+        if place.pause_reason is None:
+            return WaitingFor("rate_limited", place.paused_until, "the upstream asked to be left alone for a while")
+        return WaitingFor("paused", place.paused_until, place.pause_reason)
     if (member := catalogue.down(request.model)) is not None:
         why = f": {member.down_reason}" if member.down_reason else ""
         return WaitingFor("upstream_down", None, f"the upstream {member.name} is down{why}")

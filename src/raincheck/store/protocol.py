@@ -72,10 +72,10 @@ class Requests(Protocol):
         """
         ...
 
-    async def requeue(self, tenant: str, request_id: str, *, new_id: str) -> Request:
+    async def requeue(self, tenant: str, request_id: str, *, new_id: str, max_pending: int | None = None) -> Request:
         """Submit a copy of a failed, cancelled or expired request under a new id, ready at once, without a deadline.
 
-        Raises NotFound, NotRequeueable, ResultGone when the payload was purged.
+        Raises NotFound, NotRequeueable, ResultGone when the payload was purged, QuotaExceeded as `submit` does.
         """
         ...
 
@@ -156,8 +156,8 @@ class Registry(Protocol):
         """Cap how many requests of a queue run at once over all workers; None lifts the cap."""
         ...
 
-    async def pause_queue(self, name: str, *, until: int | None, reason: str | None = None) -> None:
-        """Let nothing of a queue be claimed before `until`; None opens it."""
+    async def pause_queue(self, name: str, *, until: int | None, reason: str = "paused by an operator") -> None:
+        """Let nothing of a queue be claimed before `until` (None opens it), for a reason that everyone may read."""
         ...
 
 
@@ -174,6 +174,15 @@ class Upkeep(Protocol):
         First a request's payload, result and history go (reading the result raises ResultGone); after as long again
         its row goes as well (NotFound), and with it the idempotency key and the event.
         """
+        ...
+
+    async def tidy(self, *, limit: int) -> int:
+        """Forget up to `limit` queues in which nothing waits or runs, that have no cap and no pause, and in which
+        nothing was completed for as long as results are kept; returns how many."""
+        ...
+
+    async def check(self) -> None:
+        """Write something that changes nothing. Raises StoreUnavailable when nothing could be accepted now."""
         ...
 
     async def gauges(self) -> dict[tuple[str, Status], int]:

@@ -46,6 +46,7 @@ class Relayed:
 
     status: int
     headers: Mapping[str, str]
+    """In lower case, and only those that are for the caller: the adapter leaves the others out."""
     body: AsyncIterator[bytes]
 
 

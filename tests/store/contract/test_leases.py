@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from raincheck.core.clock import DAY, HOUR, MINUTE, SECOND
-from raincheck.core.model import Attempt, Beat, Fence, Lease, Priority, Request, Result
-from raincheck.core.outcome import RequestError, UpstreamError
+from raincheck.core.model import Attempt, Beat, Fence, Finish, Lease, Priority, Request, Result
+from raincheck.core.outcome import Pause, RequestError, Retry, UpstreamError
 from raincheck.core.status import Status
 from raincheck.store.protocol import Store
 from tests.store.builders import (
@@ -53,7 +53,7 @@ async def test_a_lease_says_all_that_the_try_needs(store: Store, clock: FakeCloc
         max_attempts=3,
         created_at=START,
         claimed_at=START + 5 * SECOND,
-        expires_at=START + 65 * SECOND,
+        lapses_at=START + 65 * SECOND,
         deadline=START + HOUR,
     )
 
@@ -62,7 +62,7 @@ async def test_a_claimed_request_is_processing_since_its_first_claim(store: Stor
     lease = await running(store)
     record = await store.requests.get("t", lease.fence.request_id)
     assert (record.status, record.started_at, record.attempt) == (Status.PROCESSING, START, 1)
-    assert record.due_at == lease.expires_at
+    assert record.due_at == lease.lapses_at
     clock.advance(seconds=9)
     await store.leases.finish([retry(lease, clock.now())])
     [again] = await claimed(store)
@@ -404,7 +404,7 @@ async def test_a_zombie_cannot_note_progress_or_a_remote_id(store: Store, clock:
     [owner] = await claimed(store)
     await store.leases.extend([Beat(zombie.fence, 0.9, "late", "job-9")], lease_for=HOUR)
     record = await store.requests.get("t", owner.fence.request_id)
-    assert (record.progress, record.progress_message, record.due_at) == (None, None, owner.expires_at)
+    assert (record.progress, record.progress_message, record.due_at) == (None, None, owner.lapses_at)
     clock.advance(seconds=LEASE / SECOND)
     assert (await claimed(store))[0].remote_id is None
 
@@ -485,7 +485,7 @@ async def test_a_release_may_wait_for_a_time(store: Store, clock: FakeClock) -> 
 
 
 async def test_a_pause_that_comes_with_a_release_only_ever_extends(store: Store, clock: FakeClock) -> None:
-    """G10."""
+    """G10. The pause has no words: they would be those of another tenant's call (G8)."""
     short, longer, shorter = [await running(store) for _ in range(3)]
     slow_down = RequestError("Slow down.")
 
@@ -494,11 +494,11 @@ async def test_a_pause_that_comes_with_a_release_only_ever_extends(store: Store,
         return queue.paused_until, queue.pause_reason
 
     await store.leases.finish([release(short, reason=slow_down, pause_until=START + 10 * SECOND)])
-    assert await paused() == (START + 10 * SECOND, "rate limited: Slow down.")
+    assert await paused() == (START + 10 * SECOND, None)
     await store.leases.finish([release(longer, pause_until=START + 30 * SECOND)])
-    assert await paused() == (START + 30 * SECOND, "rate limited")
+    assert await paused() == (START + 30 * SECOND, None)
     await store.leases.finish([release(shorter, reason=slow_down, pause_until=START + 20 * SECOND)])
-    assert await paused() == (START + 30 * SECOND, "rate limited")
+    assert await paused() == (START + 30 * SECOND, None)
     assert await claimed(store, 9) == []
     clock.advance(seconds=30)
     assert len(await claimed(store, 9)) == 3
@@ -587,7 +587,7 @@ async def test_next_due_is_the_next_moment_at_which_something_may_be_claimed(sto
     assert await store.leases.next_due() is None
     lease = await running(store)
     await submitted(store)
-    assert await store.leases.next_due() == lease.expires_at
+    assert await store.leases.next_due() == lease.lapses_at
     await submitted(store, not_before=START + 40 * SECOND)
     assert await store.leases.next_due() == START + 40 * SECOND
     await store.leases.finish([retry(lease, START + 30 * SECOND)])
@@ -630,3 +630,27 @@ async def test_the_number_of_pending_requests_stays_true_through_every_move(stor
     clock.advance(seconds=LEASE / SECOND)
     await claimed(store, queue="other")
     assert await counts() == (3, 0)
+
+
+async def test_a_queue_counts_how_often_in_a_row_it_was_told_to_wait(store: Store, clock: FakeClock) -> None:
+    """G10: what the policy doubles its waits by; a storm of equal answers counts once, a success starts anew."""
+    leases = [await running(store) for _ in range(3)]
+    await store.leases.finish([release(lease, pause_until=START + SECOND, misses=1) for lease in leases])
+    clock.advance(seconds=2)
+    again = await claimed(store, 3)
+    assert [lease.misses for lease in again] == [1, 1, 1]
+    await store.leases.finish([release(again[0], pause_until=START + 5 * SECOND, misses=2), success(again[1])])
+    clock.advance(seconds=5)
+    [last] = await claimed(store, 1)
+    assert last.misses == 0
+
+
+async def test_a_retry_can_pause_the_queue_as_well(store: Store, clock: FakeClock) -> None:
+    """G10: Retry-After is a floor for the whole queue, whatever status it came with."""
+    lease = await running(store)
+    await submitted(store)
+    pause = Pause(START + 10 * SECOND, 0)
+    await store.leases.finish([Finish(lease.fence, Retry(BROKEN, START + 12 * SECOND, pause), "up")])
+    assert await claimed(store, 9) == []
+    clock.advance(seconds=10)
+    assert len(await claimed(store, 9)) == 1

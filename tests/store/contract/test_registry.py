@@ -105,9 +105,16 @@ async def test_a_lowered_cap_lets_what_runs_run(store: Store) -> None:
 async def test_pausing_keeps_the_cap_and_capping_keeps_the_pause(store: Store) -> None:
     await store.registry.pause_queue("q", until=START + MINUTE, reason="repairs")
     await store.registry.set_queue("q", max_concurrency=3)
-    await store.registry.pause_queue("q", until=START + 2 * MINUTE)
+    await store.registry.pause_queue("q", until=START + 2 * MINUTE, reason="more repairs")
     assert await store.registry.queues() == [
-        Queue(name="q", pending=0, processing=0, max_concurrency=3, paused_until=START + 2 * MINUTE)
+        Queue(
+            name="q",
+            pending=0,
+            processing=0,
+            max_concurrency=3,
+            paused_until=START + 2 * MINUTE,
+            pause_reason="more repairs",
+        )
     ]
 
 

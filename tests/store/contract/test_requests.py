@@ -713,3 +713,14 @@ async def test_what_has_not_ended_cannot_be_deleted(store: Store) -> None:
             await store.requests.delete("t", request_id)
     assert await store.leases.finish([success(lease)]) == []
     assert ids(await claimed(store)) == [request.id]
+
+
+async def test_requeue_minds_the_cap_on_pending_requests(store: Store) -> None:
+    await submitted(store)
+    lease = (await claimed(store))[0]
+    await store.leases.finish([failure(lease)])
+    await submitted(store)
+    with pytest.raises(QuotaExceeded):
+        await store.requests.requeue("t", lease.fence.request_id, new_id="req_copy", max_pending=1)
+    copy = await store.requests.requeue("t", lease.fence.request_id, new_id="req_copy", max_pending=2)
+    assert copy.status is Status.PENDING

@@ -7,6 +7,7 @@ from raincheck.core.errors import NotFound, ResultGone
 from raincheck.core.status import Status
 from raincheck.store.protocol import Store
 from tests.store.builders import (
+    LEASE,
     RETENTION,
     START,
     FakeClock,
@@ -19,6 +20,7 @@ from tests.store.builders import (
     running,
     status,
     submitted,
+    success,
 )
 
 
@@ -143,3 +145,32 @@ async def test_gauges_count_pending_and_processing_per_queue(store: Store) -> No
 
 async def test_there_are_no_events_of_an_unknown_request(store: Store) -> None:
     assert await store.upkeep.events("t", "req_unknown") == []
+
+
+async def test_tidy_forgets_queues_that_nobody_has_used_for_long(store: Store, clock: FakeClock) -> None:
+    """G12: names that clients made up do not stay for ever."""
+    await submitted(store, queue="busy")
+    await submitted(store, queue="done")
+    [lease] = await store.leases.claim({"done": 1}, worker="w", lease_for=LEASE)
+    await store.leases.finish([success(lease)])
+    await store.registry.set_queue("capped", max_concurrency=1)
+    assert await store.upkeep.tidy(limit=10) == 0
+    clock.advance(seconds=RETENTION / SECOND)
+    assert await store.upkeep.tidy(limit=10) == 1
+    assert [queue.name for queue in await store.registry.queues()] == ["busy", "capped"]
+    await submitted(store, queue="done")
+    assert await store.leases.ready() == {"busy", "done"}
+
+
+async def test_tidy_takes_at_most_its_limit(store: Store) -> None:
+    for number in range(3):
+        [request] = await submitted(store, queue=f"queue-{number}")
+        await store.requests.cancel("t", request.id)
+    assert await store.upkeep.tidy(limit=2) == 2
+    assert await store.upkeep.tidy(limit=2) == 1
+
+
+async def test_check_changes_nothing(store: Store) -> None:
+    [request] = await submitted(store)
+    await store.upkeep.check()
+    assert await store.requests.get("t", request.id) == request

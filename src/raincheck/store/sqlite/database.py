@@ -113,7 +113,6 @@ class Database:
         self._read_thread = ThreadPoolExecutor(1, "raincheck-read")
         self._group: GroupCommit[_Job, Any] = GroupCommit(self._write)
         self._listeners: list[Callable[[Change], None]] = []
-        self.on_rollback: list[Callable[[], None]] = []
 
     # --- writing
 
@@ -193,8 +192,6 @@ class Database:
             self._wal_pages = 0
 
     def _rollback(self) -> None:
-        for forget in self.on_rollback:
-            forget()
         if self._writer.in_transaction:
             self._writer.execute("rollback")
 
@@ -206,11 +203,17 @@ class Database:
 
     def one(self, sql: str, *values: Value) -> Row | None:
         """A point read, fast enough for the event loop."""
-        return self.reader.execute(sql, values).fetchone()
+        try:
+            return self.reader.execute(sql, values).fetchone()
+        except STORAGE_ERRORS as error:
+            raise _unavailable(self.path, error) from error
 
     def all(self, sql: str, *values: Value) -> list[Row]:
         """A short read, fast enough for the event loop."""
-        return self.reader.execute(sql, values).fetchall()
+        try:
+            return self.reader.execute(sql, values).fetchall()
+        except STORAGE_ERRORS as error:
+            raise _unavailable(self.path, error) from error
 
     async def read_apart(self, sql: str, values: Sequence[Value] | Mapping[str, Value] = ()) -> list[Row]:
         """A read that may take long, in a thread."""
@@ -218,7 +221,10 @@ class Database:
         def read() -> list[Row]:
             return self._slow_reader.execute(sql, values).fetchall()
 
-        return await asyncio.get_running_loop().run_in_executor(self._read_thread, read)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._read_thread, read)
+        except STORAGE_ERRORS as error:
+            raise _unavailable(self.path, error) from error
 
     # --- the end
 
@@ -254,7 +260,7 @@ def _unavailable(path: Path, error: apsw.Error) -> StoreUnavailable:
         case _:
             why = str(error)
     return StoreUnavailable(
-        f"The store {path.name} cannot be written just now ({why}). Nothing was accepted; try again.", retry_after=5
+        f"The store {path.name} cannot be used just now ({why}). Nothing was accepted; try again.", retry_after=5
     )
 
 
@@ -281,14 +287,17 @@ def _take_ownership(path: Path) -> int:
         raise StoreUnavailable(f"The store {path} cannot be opened for writing: {error.strerror}.") from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
     except BlockingIOError:
         owner = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(handle)
         raise StoreTaken(
             f"The store {path} is in use by process {owner}. Stop it, or give this one a store of its own with --store."
         ) from None
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        os.close(handle)
+        raise StoreUnavailable(f"The store {path} cannot be locked: {error.strerror}.") from error
     return handle
 
 

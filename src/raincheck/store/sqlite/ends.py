@@ -1,6 +1,6 @@
-"""The one place that ends a request: its final status, its event, its result, and the flow's counters."""
+"""The moves out of and into `pending` and to an end: status, counters, history, result, event, in one place each."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from raincheck.core.events import event_type
 from raincheck.core.ids import new_id
@@ -10,39 +10,47 @@ from raincheck.store.sqlite import rows
 from raincheck.store.sqlite.database import Transaction
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """The request that ends, as far as its end needs to know it."""
+class Open(NamedTuple):
+    """A request that has not ended, as the running transaction sees it; selected in this order."""
 
     seq: int
     id: str
     tenant: str
     operation: str
     webhook_url: str | None
+    queue: str
+    priority: int
+    status: str
+    fence: int
+    attempt: int
+    claimed_at: int | None
 
 
 def end(
     tx: Transaction,
-    ending: Ending,
+    request: Open,
     status: Status,
     *,
     keep_until: int,
     error: RequestError | None = None,
     reply: Reply | None = None,
 ) -> None:
-    """Write a final status with its result and its one event. The caller has made sure, in this transaction, that the
-    request is still open and that the fence holds, and does the counters of what it was before."""
+    """Write a final status with its result and its one event (G6)."""
     tx.run(
         """update request
               set status = ?, ended_at = ?, purge_at = ?, due_at = null, worker = null, remote_id = null,
                   progress = case when ? = 'completed' then 1.0 else progress end
-            where seq = ?""",
-        (status, tx.now, keep_until, status, ending.seq),
+            where seq = ? and fence = ? and status = ?""",
+        (status, tx.now, keep_until, status, request.seq, request.fence, request.status),
     )
+    if request.status == Status.PENDING:
+        _count_pending(tx, request, -1)
+    else:
+        _free_place(tx, request.queue)
     tx.run(
         "insert into result (seq, status, content_type, error, usage, body) values (?, ?, ?, ?, ?, ?)",
         (
-            ending.seq,
+            request.seq,
             reply and reply.status,
             reply and reply.content_type,
             rows.error_text(error),
@@ -51,21 +59,76 @@ def end(
         ),
     )
     tx.run(
-        """insert into event (id, tenant, request_seq, type, webhook_url, created_at) values (?, ?, ?, ?, ?, ?)""",
-        (new_id("evt"), ending.tenant, ending.seq, event_type(ending.operation, status), ending.webhook_url, tx.now),
+        "insert into event (id, tenant, request_seq, type, webhook_url, created_at) values (?, ?, ?, ?, ?, ?)",
+        (
+            new_id("evt"),
+            request.tenant,
+            request.seq,
+            event_type(request.operation, status),
+            request.webhook_url,
+            tx.now,
+        ),
     )
-    tx.moved.append((ending.id, status))
+    tx.moved.append((request.id, status))
 
 
-def count_pending(tx: Transaction, queue: str, priority: int, tenant: str, change: int) -> None:
+def hand_out(tx: Transaction, request: Open, *, worker: str, lapses_at: int) -> None:
+    """From pending to processing: the claim that raises the fence."""
+    tx.run(
+        """update request
+              set status = 'processing', fence = fence + 1, attempt = attempt + 1, due_at = ?, worker = ?,
+                  claimed_at = ?, started_at = coalesce(started_at, ?)
+            where seq = ? and fence = ? and status = 'pending'""",
+        (lapses_at, worker, tx.now, tx.now, request.seq, request.fence),
+    )
+    _count_pending(tx, request, -1)
+    tx.moved.append((request.id, Status.PROCESSING))
+
+
+def hand_back(tx: Transaction, request: Open, *, due_at: int | None, refund: int) -> None:
+    """From processing back to pending, to be claimed at `due_at` (None: at once), `refund` attempts given back."""
+    waits = due_at is not None and due_at > tx.now
+    tx.run(
+        """update request
+              set status = 'pending', due_at = ?, attempt = attempt - ?, worker = null, progress = null,
+                  progress_message = null
+            where seq = ? and fence = ? and status = 'processing'""",
+        (due_at if waits else None, refund, request.seq, request.fence),
+    )
+    _count_pending(tx, request, 1)
+    tx.moved.append((request.id, Status.PENDING))
+    tx.ready.add(request.queue)
+
+
+def tried(
+    tx: Transaction, request: Open, outcome: str, *, upstream: str | None = None, error: RequestError | None = None
+) -> None:
+    """Write an attempt into the history."""
+    tx.run(
+        """insert into attempt (seq, fence, number, upstream, started_at, ended_at, outcome, error)
+           values (?, ?, ?, ?, ?, ?, ?, ?)""",
+        (
+            request.seq,
+            request.fence,
+            request.attempt,
+            upstream,
+            request.claimed_at,
+            tx.now,
+            outcome,
+            rows.error_text(error),
+        ),
+    )
+
+
+def _count_pending(tx: Transaction, request: Open, change: int) -> None:
     """Keep a flow's number of pending requests true; every move into and out of `pending` passes here."""
     tx.run(
         "update flow set pending = pending + ? where queue = ? and priority = ? and tenant = ?",
-        (change, queue, priority, tenant),
+        (change, request.queue, request.priority, request.tenant),
     )
 
 
-def free_place(tx: Transaction, queue: str) -> None:
+def _free_place(tx: Transaction, queue: str) -> None:
     """Say that a request stopped running: in a capped queue another may start, whoever else has places already."""
     if tx.one("select 1 from queue where name = ? and max_concurrency is not null", queue) is not None:
         tx.ready.add(queue)

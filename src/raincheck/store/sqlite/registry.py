@@ -101,13 +101,13 @@ class SqliteRegistry:
 
         await self._database.write(write)
 
-    async def pause_queue(self, name: str, *, until: int | None, reason: str | None = None) -> None:
+    async def pause_queue(self, name: str, *, until: int | None, reason: str = "paused by an operator") -> None:
         def write(tx: Transaction) -> None:
             tx.run(
                 """insert into queue (name, paused_until, pause_reason) values (?, ?, ?)
                    on conflict do update
                       set paused_until = excluded.paused_until, pause_reason = excluded.pause_reason""",
-                (name, until, reason),
+                (name, until, reason if until is not None else None),
             )
             tx.ready.add(name)
 

@@ -27,9 +27,6 @@ class SqliteRequests:
     def __init__(self, database: Database, *, retention: int) -> None:
         self._database = database
         self._retention = retention
-        self._queues: set[str] = set()
-        """Queues known to have a row, so that not every submit asks again."""
-        database.on_rollback.append(self._queues.clear)
 
     async def submit(self, batch: Sequence[NewRequest]) -> list[Submitted | RaincheckError]:
         def write(tx: Transaction) -> list[Submitted | RaincheckError]:
@@ -40,7 +37,7 @@ class SqliteRequests:
     def _submit_one(self, tx: Transaction, new: NewRequest) -> Submitted | RaincheckError:
         if new.fingerprint is not None and (before := _seen_before(tx, new)) is not None:
             return before
-        if new.max_pending is not None and (refused := _over_quota(tx, new)) is not None:
+        if (refused := _over_quota(tx, new)) is not None:
             return refused
         seq = self._insert(tx, new)
         if new.fingerprint is not None:
@@ -48,9 +45,7 @@ class SqliteRequests:
         return Submitted(_as_submitted(new, due_at=_later(new, tx.now)))
 
     def _insert(self, tx: Transaction, new: NewRequest) -> int:
-        if new.queue not in self._queues:
-            tx.run("insert or ignore into queue (name) values (?)", (new.queue,))
-            self._queues.add(new.queue)
+        tx.run("insert or ignore into queue (name) values (?)", (new.queue,))
         due_at = _later(new, tx.now)
         [(seq,)] = tx.all(
             """insert into request (id, tenant, queue, operation, path, model, priority, tag, due_at, deadline,
@@ -166,36 +161,30 @@ class SqliteRequests:
     async def cancel(self, tenant: str, request_id: str) -> Request:
         def write(tx: Transaction) -> None:
             row = tx.one(
-                """select seq, status, queue, priority, operation, webhook_url, fence, attempt, claimed_at
+                """select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at
                      from request where id = ? and tenant = ?""",
                 request_id,
                 tenant,
             )
             if row is None:
                 raise rows.unknown(request_id)
-            seq, status, queue, priority, operation, webhook_url, fence, attempt, claimed_at = row
-            match Status(status):
+            request = ends.Open(*row)
+            match Status(request.status):
                 case Status.CANCELLED:
                     return
                 case Status.PENDING:
-                    ends.count_pending(tx, queue, priority, tenant, -1)
+                    pass
                 case Status.PROCESSING:
                     # From here on the claim's fence matches nothing: it is checked together with the status.
-                    tx.run(
-                        """insert into attempt (seq, fence, number, started_at, ended_at, outcome)
-                           values (?, ?, ?, ?, ?, 'cancelled')""",
-                        (seq, fence, attempt, claimed_at, tx.now),
-                    )
-                    ends.free_place(tx, queue)
+                    ends.tried(tx, request, "cancelled")
                 case _:
-                    raise AlreadyEnded(f"The request has already ended as {status}; an end is final.")
-            ending = ends.Ending(seq, request_id, tenant, operation, webhook_url)
-            ends.end(tx, ending, Status.CANCELLED, keep_until=tx.now + self._retention)
+                    raise AlreadyEnded(f"The request has already ended as {request.status}; an end is final.")
+            ends.end(tx, request, Status.CANCELLED, keep_until=tx.now + self._retention)
 
         await self._database.write(write)
         return _get(self._database, tenant, request_id)
 
-    async def requeue(self, tenant: str, request_id: str, *, new_id: str) -> Request:
+    async def requeue(self, tenant: str, request_id: str, *, new_id: str, max_pending: int | None = None) -> Request:
         def write(tx: Transaction) -> None:
             row = tx.one(
                 """select r.queue, r.operation, r.path, r.model, r.status, r.priority, r.max_attempts, r.webhook_url,
@@ -228,7 +217,10 @@ class SqliteRequests:
                 max_attempts=max_attempts,
                 metadata=msgspec.json.decode(metadata) if metadata else {},
                 webhook_url=webhook_url,
+                max_pending=max_pending,
             )
+            if (refused := _over_quota(tx, new)) is not None:
+                raise refused
             self._insert(tx, new)
 
         await self._database.write(write)
@@ -311,11 +303,13 @@ def _next_tag(tx: Transaction, new: NewRequest) -> float:
 
 
 def _over_quota(tx: Transaction, new: NewRequest) -> QuotaExceeded | None:
-    row = tx.one("select coalesce(sum(pending), 0) from flow where tenant = ?", new.tenant)
-    if row is None or new.max_pending is None or row[0] < new.max_pending:
+    if new.max_pending is None:
+        return None
+    [(pending,)] = tx.all("select coalesce(sum(pending), 0) from flow where tenant = ?", new.tenant)
+    if pending < new.max_pending:
         return None
     return QuotaExceeded(
-        f"This tenant has {row[0]} pending requests and may have {new.max_pending}; "
+        f"This tenant has {pending} pending requests and may have {new.max_pending}; "
         "wait for some to end, or cancel some.",
         retry_after=5,
     )

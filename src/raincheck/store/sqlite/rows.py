@@ -49,7 +49,14 @@ def error(text: str | None) -> RequestError | None:
 
 
 def error_text(error: RequestError | None) -> str | None:
-    return None if error is None else _encode(error).decode()
+    if error is None:
+        return None
+    try:
+        return _encode(error).decode()
+    except UnicodeEncodeError:
+        # A message out of someone's Python function may hold half a character.
+        message = error.message.encode(errors="replace").decode()
+        return _encode(RequestError(message, error.type, error.code, error.param, error.upstream)).decode()
 
 
 def metadata_text(metadata: Mapping[str, str]) -> str | None:

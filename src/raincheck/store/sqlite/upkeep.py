@@ -1,11 +1,10 @@
 """What the caretaker does, in SQLite, in small bites."""
 
 from raincheck.core.events import Event
-from raincheck.core.outcome import Ended
 from raincheck.core.retry import expired
 from raincheck.core.status import Status
-from raincheck.store.sqlite import ends
 from raincheck.store.sqlite.database import Database, Transaction
+from raincheck.store.sqlite.ends import Open, end
 from raincheck.store.sqlite.requests import forget, forget_bodies
 
 
@@ -19,22 +18,14 @@ class SqliteUpkeep:
     async def expire(self, *, limit: int) -> int:
         def write(tx: Transaction) -> int:
             late = tx.all(
-                """select seq, id, tenant, operation, webhook_url, queue, priority
+                """select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at
                      from request where status = 'pending' and deadline <= ? order by deadline limit ?""",
                 tx.now,
                 limit,
             )
-            for *ending, queue, priority in late:
-                _, _, tenant, _, _ = ending
-                ends.count_pending(tx, queue, priority, tenant, -1)
-                outcome: Ended = expired(None)
-                ends.end(
-                    tx,
-                    ends.Ending(*ending),
-                    outcome.status,
-                    keep_until=tx.now + self._retention,
-                    error=outcome.error,
-                )
+            outcome = expired(None)
+            for row in late:
+                end(tx, Open(*row), outcome.status, keep_until=tx.now + self._retention, error=outcome.error)
             return len(late)
 
         late = self._database.one(
@@ -64,6 +55,33 @@ class SqliteUpkeep:
             self._database.now(),
         )
         return await self._database.write(write) if due else 0
+
+    async def tidy(self, *, limit: int) -> int:
+        def write(tx: Transaction) -> int:
+            idle = tx.all(
+                """select name from queue
+                    where max_concurrency is null and coalesce(paused_until, 0) <= ?1
+                      and coalesce(last_ended_at, 0) <= ?2
+                      and not exists (select 1 from flow where queue = name and pending > 0)
+                      and not exists (select 1 from request where queue = name and status = 'processing')
+                    limit ?3""",
+                tx.now,
+                tx.now - self._retention,
+                limit,
+            )
+            for name in idle:
+                tx.run("delete from flow where queue = ?", name)
+                tx.run("delete from lane where queue = ?", name)
+                tx.run("delete from queue where name = ?", name)
+            return len(idle)
+
+        return await self._database.write(write)
+
+    async def check(self) -> None:
+        def write(tx: Transaction) -> None:
+            tx.run("update migration set breaking = breaking where number = 1", ())
+
+        await self._database.write(write)
 
     async def gauges(self) -> dict[tuple[str, Status], int]:
         found = await self._database.read_apart(

@@ -10,14 +10,12 @@ import msgspec
 
 from raincheck.core.clock import SECOND
 from raincheck.core.errors import UpstreamDown
-from raincheck.core.outcome import Failure, FailureKind, Reply, RequestError, UpstreamError
+from raincheck.core.outcome import Failure, FailureKind, Reply, RequestError, UpstreamError, envelope
+from raincheck.core.settings import LOCAL_CONCURRENCY
 from raincheck.upstream.local import weights
 from raincheck.upstream.local.server import LocalModel
 from raincheck.upstream.openai.upstream import OpenAIUpstream
 from raincheck.upstream.protocol import Relayed, Report, Work
-
-DEFAULT_PLACES = 2
-"""Requests the embedded model works on at once; more would only wait in line inside llama.cpp."""
 
 
 class LocalUpstream:
@@ -32,7 +30,7 @@ class LocalUpstream:
         *,
         name: str = "local",
         model_path: str | None = None,
-        max_concurrency: int = DEFAULT_PLACES,
+        max_concurrency: int = LOCAL_CONCURRENCY,
         silence_timeout: int = 300 * SECOND,
         offline: bool | None = None,
         on_fetch: weights.Progress | None = None,
@@ -133,9 +131,7 @@ class _Asked(msgspec.Struct):
 
 @asynccontextmanager
 async def _refused(refusal: RequestError) -> AsyncGenerator[Relayed]:
-    envelope = {"message": refusal.message, "type": refusal.type, "param": refusal.param, "code": refusal.code}
-
     async def body() -> AsyncIterator[bytes]:
-        yield msgspec.json.encode({"error": envelope})
+        yield envelope(refusal)
 
     yield Relayed(400, {"content-type": "application/json"}, body())

@@ -11,6 +11,8 @@ import msgspec
 from raincheck.core.clock import HOUR, SECOND, micros
 from raincheck.core.outcome import Failure, FailureKind, RequestError, UpstreamError
 
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading an upstream's bytes as JSON may raise: not JSON, not UTF-8, or nested too deep."""
 KEPT = 64 << 10
 """How much of an upstream's error body is kept, in bytes."""
 _LONGEST_MESSAGE = 2_000
@@ -136,7 +138,7 @@ def _kept(body: bytes) -> msgspec.Raw:
     if len(body) <= KEPT:
         try:
             msgspec.json.decode(body)
-        except (msgspec.DecodeError, RecursionError):
+        except NOT_JSON:
             pass
         else:
             return msgspec.Raw(body)
@@ -171,7 +173,7 @@ class _Theirs:
     def _object(body: bytes) -> dict[str, Any]:
         try:
             return msgspec.json.decode(body, type=dict[str, Any])
-        except (msgspec.DecodeError, RecursionError):
+        except NOT_JSON:
             return {}
 
     @staticmethod

@@ -8,7 +8,7 @@ import msgspec
 
 from raincheck.core.outcome import Failure, FailureKind, Reply
 from raincheck.upstream.openai.assemble import Assembly
-from raincheck.upstream.openai.failures import streamed, too_large, transient
+from raincheck.upstream.openai.failures import NOT_JSON, streamed, too_large, transient
 from raincheck.upstream.openai.payload import Payload
 from raincheck.upstream.openai.sse import Event
 from raincheck.upstream.protocol import Report
@@ -58,7 +58,7 @@ class Listener:
             return True
         try:
             chunk = _decode(data)
-        except (msgspec.DecodeError, RecursionError):
+        except NOT_JSON:
             chunk = None
         if not isinstance(chunk, dict):
             self._failure = transient(self._name, "upstream_not_json", "streamed something that is no JSON.", data)

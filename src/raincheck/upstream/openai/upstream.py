@@ -19,8 +19,8 @@ from raincheck.upstream.protocol import Relayed, Report, Work
 LARGEST_ANSWER = 64 << 20
 _COMPLETIONS = frozenset({"/chat/completions", "/completions"})
 _MOST_HABITS = 1_000
-_PASSED_ON = ("content-type", "retry-after", "retry-after-ms")
-_PASSED_ON_PREFIXES = ("openai-", "x-ratelimit-")
+_PASSED_ON = ("content-type", "retry-after", "retry-after-ms", "openai-processing-ms", "openai-version")
+_PASSED_ON_PREFIX = "x-ratelimit-"
 
 
 class OpenAIUpstream:
@@ -167,7 +167,7 @@ class OpenAIUpstream:
         if completion or "json" in content_type or "html" in content_type:
             try:
                 peek = _peek(body)
-            except (msgspec.DecodeError, RecursionError):
+            except failures.NOT_JSON:
                 return failures.transient(self.name, "upstream_not_json", "answered something that is no JSON.", body)
             if completion and peek.choices == _NULL and peek.error != _NULL:
                 return failures.streamed(self.name, body)
@@ -218,18 +218,18 @@ class _Listing(msgspec.Struct):
 def _listed(name: str, body: bytes) -> frozenset[str]:
     try:
         listing = msgspec.json.decode(body, type=_Listing)
-    except msgspec.DecodeError as error:
+    except failures.NOT_JSON as error:
         message = f"The upstream {name!r} answered GET /models with no list of models; check its base_url."
         raise UpstreamDown(message) from error
     return frozenset(model.id for model in listing.data)
 
 
 def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers that mean something to whoever made the call; framing and encoding are ours."""
+    """The headers that mean something to whoever made the call; framing, encoding and whose key it is are ours."""
     kept: dict[str, str] = {}
     for name, value in headers.items():
         lower = name.lower()
-        if lower in _PASSED_ON or lower.startswith(_PASSED_ON_PREFIXES):
+        if lower in _PASSED_ON or lower.startswith(_PASSED_ON_PREFIX):
             kept[lower] = value
         elif lower == "x-request-id":
             kept["x-upstream-request-id"] = value

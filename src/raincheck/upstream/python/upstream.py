@@ -3,7 +3,7 @@
 import asyncio
 import math
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import assert_never
 
@@ -12,7 +12,8 @@ import msgspec
 from raincheck.core.clock import SECOND, micros
 from raincheck.core.errors import SettingsInvalid, UpstreamDown
 from raincheck.core.ids import new_id
-from raincheck.core.outcome import Failure, FailureKind, Reply, RequestError, UpstreamError
+from raincheck.core.operations import operation_of
+from raincheck.core.outcome import Failure, FailureKind, Reply, RequestError, UpstreamError, envelope
 from raincheck.upstream.protocol import Relayed, Report, Work
 from raincheck.upstream.python.function import Returned, Unwritable, load
 from raincheck.upstream.python.job import Busy, Job, Reject
@@ -90,11 +91,10 @@ class PythonUpstream:
             answer = self._failure(FailureKind.REJECTED, message, "stream_not_supported", status=400)
         else:
             model = asked.model if isinstance(asked.model, str) else ""
-            operation = _OPERATIONS.get(path, path.strip("/"))
-            ids = {"request_id": new_id("req"), "operation": operation, "path": path, "model": model}
+            ids = {"request_id": new_id("req"), "operation": operation_of(path), "path": path, "model": model}
             answer = await self.perform(Work(**ids, payload=payload, attempt=1), _Unheard())
         if isinstance(answer, Failure):
-            yield _envelope(answer)
+            yield _refusal(answer)
         else:
             yield Relayed(answer.status, {"content-type": answer.content_type}, _whole(answer.body))
 
@@ -120,14 +120,6 @@ class PythonUpstream:
         return Failure(kind, RequestError(message, type_, code, upstream=UpstreamError(self.name, status)), retry_after)
 
 
-_OPERATIONS: Mapping[str, str] = {
-    "/chat/completions": "chat.completion",
-    "/completions": "completion",
-    "/embeddings": "embedding",
-    "/responses": "response",
-}
-
-
 class _Asked(msgspec.Struct):
     model: object = None
     stream: object = None
@@ -143,7 +135,7 @@ class _Unheard:
     async def remote(self, remote_id: str) -> None: ...
 
 
-def _envelope(failure: Failure) -> Relayed:
+def _refusal(failure: Failure) -> Relayed:
     headers = {"content-type": "application/json"}
     if failure.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(failure.retry_after / SECOND)))
@@ -159,8 +151,7 @@ def _envelope(failure: Failure) -> Relayed:
             raise UpstreamDown(error.message)
         case _:
             assert_never(failure.kind)
-    inside = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
-    return Relayed(status, headers, _whole(msgspec.json.encode({"error": inside})))
+    return Relayed(status, headers, _whole(envelope(error)))
 
 
 async def _whole(body: bytes) -> AsyncIterator[bytes]:

@@ -76,7 +76,9 @@ create table queue (
     name            text primary key,
     max_concurrency integer check (max_concurrency >= 1),
     paused_until    integer,
+    -- An operator's words; null when an upstream asked for the pause. `misses` counts how often in a row one did.
     pause_reason    text,
+    misses          integer not null default 0,
     -- Measured: how long one request takes, and how much time passes between two ends. Both are moving averages.
     service         real,
     pace            real,
