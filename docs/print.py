@@ -94,9 +94,13 @@ def status_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+PATHS = ("/chat/completions", "/completions", "/embeddings", "/responses", "/images/generations", "/videos")
+"""Those whose operation has a name of its own."""
+
+
 def events_page() -> str:
     from raincheck.core.events import event_type
-    from raincheck.core.operations import OPERATIONS, operation_of
+    from raincheck.core.operations import operation_of
     from raincheck.core.status import FINAL, Status
 
     lines = [
@@ -116,7 +120,8 @@ def events_page() -> str:
             |---|---|---|
         """),
     ]
-    for path, operation in OPERATIONS.items():
+    for path in PATHS:
+        operation = operation_of(path)
         names = ", ".join(f"`{event_type(operation, status)}`" for status in Status if status in FINAL)
         lines.append(f"| `{path}` | `{operation}` | {names} |")
     other = operation_of("/audio/speech")

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from structlog.testing import LogCapture
@@ -19,6 +19,6 @@ def logged() -> Generator[list[dict[str, Any]]]:
         cache_logger_on_first_use=False,
     )
     try:
-        yield capture.entries  # type: ignore[reportReturnType]
+        yield cast("list[dict[str, Any]]", capture.entries)
     finally:
         structlog.configure(**before)

@@ -38,14 +38,13 @@ async def test_a_loop_goes_on_after_a_fault_of_its_own() -> None:
 
 
 async def test_a_loop_can_be_cancelled() -> None:
-    task = asyncio.create_task(keep_going("chore", asyncio.Event().wait))  # type: ignore[arg-type]
+    task = asyncio.create_task(keep_going("chore", asyncio.Event().wait))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-@pytest.mark.slow("an upstream is found to be down")
 async def test_an_error_inside_the_server_is_told_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         async with running_server(tmp_path):

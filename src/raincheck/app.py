@@ -121,14 +121,16 @@ async def running(settings: Settings, *, on_pull: Callable[[int, int], None] | N
             await asyncio.wait(started)
 
 
-async def keep_going(name: str, loop: Callable[[], Awaitable[None]], *, again_after: float = AGAIN_AFTER) -> None:
+async def keep_going(name: str, loop: Callable[[], Awaitable[object]], *, again_after: float = AGAIN_AFTER) -> None:
     """Run a loop until it returns; a fault in it is logged, and it starts again: one bug must not end the server."""
     while True:
         try:
-            return await loop()
+            await loop()
         except Exception as error:  # noqa: BLE001 - see above
             telemetry.stumbled(error, name)
             await asyncio.sleep(again_after)
+        else:
+            return
 
 
 def serve(

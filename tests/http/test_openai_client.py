@@ -63,7 +63,7 @@ async def test_a_call_that_is_not_deferred_passes_through(server: Running) -> No
 
     assert completion.choices[0].message.content == "Hello from the script."
     assert embedding.data[0].embedding == [0.5, -0.25]
-    assert "service_tier" not in server.upstream.requests[0].json
+    assert server.upstream.requests[0].json["service_tier"] == "flex"  # Nothing waits here, so it is the upstream's.
 
 
 async def test_a_stream_passes_through_piece_by_piece(server: Running) -> None:

@@ -1,12 +1,14 @@
 """Calls that are passed on: any JSON POST below /v1, and what happens when they break midway."""
 
 import asyncio
+from dataclasses import replace
+from pathlib import Path
 
 import aiohttp
 import pytest
 
 from tests.scripted import cut, error, reply, silence, text
-from tests.server import Running, a_chat
+from tests.server import Running, a_chat, running_server
 
 
 @pytest.mark.parametrize("path", ["/completions", "/embeddings", "/responses", "/rerank", "/chat/other", "/a/b/c"])
@@ -31,6 +33,29 @@ async def test_the_upstreams_status_body_and_retry_after_are_passed_on(server: R
     answer = await server.post("/v1/chat/completions", a_chat())
 
     assert (answer.status, answer.error["code"], answer.headers["retry-after"]) == (429, "busy", "7")
+
+
+async def test_an_adapters_list_of_headers_is_the_only_one(server: Running) -> None:
+    server.upstream.script(reply({"a": 1}, x_request_id="u1", x_ratelimit_limit_requests="9", openai_organization="o"))
+
+    answer = await server.post("/v1/embeddings", {"model": "m", "input": "x"})
+
+    assert (answer.headers["x-upstream-request-id"], answer.headers["x-ratelimit-limit-requests"]) == ("u1", "9")
+    assert "openai-organization" not in answer.headers
+
+
+async def test_nothing_new_is_passed_on_while_the_server_stops(tmp_path: Path) -> None:
+    async with running_server(tmp_path, change=lambda edge: replace(edge, stopping=lambda: True)) as server:
+        answers = [
+            await server.post("/v1/chat/completions", a_chat()),
+            await server.post("/v1/embeddings", {"model": "m", "input": "x"}),
+        ]
+        flat = await server.post("/xai/v1/chat/completions", a_chat())
+
+    assert [(answer.status, answer.error["code"]) for answer in answers] == [(503, "stopping")] * 2
+    assert answers[0].headers["retry-after"] == "2"
+    assert flat.status == 503
+    assert server.upstream.requests == []
 
 
 async def test_what_is_no_json_is_passed_on_as_it_is(server: Running) -> None:

@@ -287,6 +287,38 @@ async def test_the_result_is_202_with_the_request_until_it_is_there(server: Runn
     assert (result.status, result.json["object"]) == (202, "request")
 
 
+async def test_the_result_shows_the_request_as_it_stands_after_the_wait(server: Running) -> None:
+    server.upstream.always(text(before=asyncio.Event()))
+    request_id = await server.defer()
+    await server.upstream.received()
+    [fence] = [notes.fence for notes in [server.edge.live.notes(request_id)] if notes]
+    asking = asyncio.create_task(server.get(f"/v1/requests/{request_id}/result?wait=60"))
+    async with asyncio.timeout(5):
+        while not server.edge.live.waiting(request_id):
+            await asyncio.sleep(0.005)
+    server.edge.live.progress(fence, 0.5, "half")
+    server.edge.live.close()
+
+    result = await asking
+
+    assert (result.status, result.json["status"], result.json["progress"]) == (202, "processing", 0.5)
+
+
+async def test_a_model_that_nobody_serves_any_more_is_the_reason(server: Running) -> None:
+    """An upstream that has listed nothing yet is asked for any name; what it lists in the end may not have it."""
+    [member] = server.edge.catalogue.members
+    member.listed = None
+    server.edge.catalogue.mark_down(member, "connection refused")
+    request_id = await server.defer(model="ghost")
+    while_down = (await server.get(f"/v1/requests/{request_id}")).json["waiting_for"]
+    member.listed = frozenset({"m"})
+    server.edge.catalogue.mark_up(member)
+    listed = (await server.get(f"/v1/requests/{request_id}")).json["waiting_for"]
+
+    assert while_down["reason"] == "upstream_down"
+    assert (listed["reason"], "'ghost'" in listed["message"]) == ("not_served", True)
+
+
 async def test_g8_another_tenants_id_answers_exactly_like_an_unknown_one(server: Running) -> None:
     """G8, for every route that takes an id: equal but for the id that was asked for and the call's own."""
     mine, theirs = await server.key("mine"), await server.key("theirs")

@@ -11,11 +11,13 @@ from raincheck.core.status import Status
 from raincheck.intake.retrieve import Desk, waiting_reason
 from raincheck.live import Live
 from raincheck.store.sqlite import open_store
-from raincheck.upstream.catalogue import Catalogue
+from raincheck.upstream.catalogue import Catalogue, Member
+from raincheck.upstream.openai import OpenAIUpstream
 from tests.store.builders import running, submitted, success
 
 NOW = 1_790_000_000 * SECOND
 EMPTY = Catalogue([], lambda: NOW)
+SERVING = Catalogue([Member(OpenAIUpstream("up", "http://127.0.0.1:9/v1"), ("m",))], lambda: NOW)
 
 
 def a_pending(*, due_at: int | None = None, attempt: int = 0) -> Request:
@@ -48,19 +50,27 @@ LATER = NOW + SECOND
         (a_pending(due_at=LATER), a_place(until=LATER), "scheduled", "later"),
         (a_pending(due_at=LATER, attempt=1), a_place(), "retry", "attempt 2"),
         (a_pending(due_at=NOW), a_place(), "position", "next"),
-        (a_pending(), a_place(until=LATER, reason="rate limited: 429"), "rate_limited", "429"),
         (a_pending(), a_place(until=LATER, reason="maintenance"), "paused", "maintenance"),
-        (a_pending(), a_place(until=LATER), "paused", "paused"),
+        (a_pending(), a_place(until=LATER), "rate_limited", "the upstream"),
         (a_pending(), a_place(2, until=NOW), "position", "2 requests are ahead"),
         (a_pending(), a_place(1), "position", "1 request is ahead"),
         (a_pending(), a_place(4_000, exact=False), "position", "about 4000 requests are ahead"),
     ],
 )
 def test_the_reason_for_waiting(request_: Request, place: Place, reason: str, words: str) -> None:
-    waiting = waiting_reason(request_, place, EMPTY, NOW)
+    waiting = waiting_reason(request_, place, SERVING, NOW)
 
     assert waiting.reason == reason
     assert words in waiting.message
+
+
+@pytest.mark.parametrize("place", [a_place(), a_place(until=LATER)])
+def test_g3_a_model_that_nobody_serves_any_more_is_named_with_what_to_do(place: Place) -> None:
+    waiting = waiting_reason(a_pending(), place, EMPTY, NOW)
+
+    assert (waiting.reason, waiting.until) == ("not_served", None)
+    assert "no upstream serves 'm' now" in waiting.message
+    assert "cancel it" in waiting.message
 
 
 async def test_a_hint_wakes_whoever_waits_and_progress_of_the_moment_wins(tmp_path: Path) -> None:
@@ -91,6 +101,22 @@ async def test_waiting_gives_up_when_its_time_is_over(tmp_path: Path) -> None:
         found = await waited(Desk(store.requests, EMPTY, Live(), now), request.id, 0.01)
 
     assert found.status is Status.PENDING
+
+
+async def test_waiting_ends_with_the_record_as_it_stands_when_the_server_stops(tmp_path: Path) -> None:
+    live = Live()
+    async with open_store(tmp_path / "store.db", clock=now) as store:
+        [request] = await submitted(store)
+        desk = Desk(store.requests, SERVING, live, now)
+        waiting = asyncio.create_task(waited(desk, request.id, 50))
+        while not live.waiting(request.id):
+            await asyncio.sleep(0)
+        live.close()
+
+        async with asyncio.timeout(2):
+            found = [await waiting, await waited(desk, request.id, 50)]
+
+    assert [each.status for each in found] == [Status.PENDING] * 2
 
 
 async def waited(desk: Desk, request_id: str, seconds: float) -> Request:

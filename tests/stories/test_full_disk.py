@@ -1,7 +1,9 @@
 """G1: a full disk is answered with 503, never with a false 2xx, and nothing accepted is lost."""
 
+import asyncio
 import resource
 from pathlib import Path
+from time import perf_counter
 
 import aiohttp
 import pytest
@@ -34,11 +36,45 @@ async def test_a_full_disk_is_said_and_survived(tmp_path: Path) -> None:
         while await submit() == 200:
             pass
         assert await submit() == 503
+        assert await _readiness(http, server) == 503
         async with http.get(f"{server.base_url}/requests/{accepted[0]}") as reply:
             assert reply.status == 200  # reading still works
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         assert await submit() == 200
+        async with asyncio.timeout(10):
+            while await _readiness(http, server) != 200:
+                await asyncio.sleep(0.1)
         for id_ in accepted:
             async with http.get(f"{server.base_url}/requests/{id_}?wait=30") as reply:
                 assert (await reply.json())["status"] == "completed"
         assert await process.terminate() == 0
+
+
+@pytest.mark.slow("stops a real server whose disk is full")
+async def test_a_full_disk_does_not_hold_up_the_stop(tmp_path: Path) -> None:
+    """G1: what could not be recorded is not claimed to be; it is done again after the restart."""
+    (tmp_path / "raincheck.toml").write_text('grace = "3s"\n')
+    async with an_upstream(tmp_path, delay=1.0) as upstream, aiohttp.ClientSession() as http:
+        server = Server(tmp_path, upstream, free_port())
+        process = await server.start()
+        ask = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "deferred": True}
+        async with http.post(f"{server.base_url}/chat/completions", json=ask) as reply:
+            id_ = (await reply.json())["id"]
+        async with http.get(f"{server.base_url}/requests/{id_}?wait=30&since=pending") as reply:
+            assert (await reply.json())["status"] == "processing"
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        started = perf_counter()
+        async with asyncio.timeout(20):
+            assert await process.terminate() == 0
+        assert perf_counter() - started < 10
+        process = await server.start()
+        async with http.get(f"{server.base_url}/requests/{id_}?wait=30") as reply:
+            ended = await reply.json()
+        assert ended["status"] == "completed"
+        assert [attempt["outcome"] for attempt in ended["attempts"]] == ["lapsed", "succeeded"]
+        assert await process.terminate() == 0
+
+
+async def _readiness(http: aiohttp.ClientSession, server: Server) -> int:
+    async with http.get(server.base_url.removesuffix("/v1") + "/health/ready") as reply:
+        return reply.status

@@ -27,6 +27,7 @@ async def test_the_answer_passes_as_it_is_and_as_it_comes() -> None:
 
 async def test_an_error_passes_with_the_headers_that_mean_something() -> None:
     headers = {"retry_after": "3", "x_request_id": "u1", "x_ratelimit_limit_tokens": "9", "set_cookie": "a=b"}
+    headers |= {"openai_processing_ms": "12", "openai_organization": "whose-key-it-is"}
     async with ScriptedUpstream() as server, calling(server) as upstream:
         server.script(error(429, "slow down", **headers))
         async with upstream.relay(CHAT, PAYLOAD) as relayed:
@@ -37,6 +38,7 @@ async def test_an_error_passes_with_the_headers_that_mean_something() -> None:
         "retry-after": "3",
         "x-upstream-request-id": "u1",
         "x-ratelimit-limit-tokens": "9",
+        "openai-processing-ms": "12",
     }
     assert msgspec.json.decode(body)["error"]["message"] == "slow down"
 

@@ -31,6 +31,7 @@ from tests.scripted import (
 )
 from tests.upstream.openai_calls import CHAT, Told, body_of, calling, content_of, some_work, the_failure, the_reply
 
+DEEP = b'{"data":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 HALF = (chunk("one "), chunk("two "))
 SOON = SECOND // 10
 
@@ -107,6 +108,25 @@ async def test_bytes_that_are_no_json_are_an_answer_where_they_say_what_they_are
         server.script(reply(b"\x00\xff", content_type="audio/mpeg"))
         answer = the_reply(await upstream.perform(some_work("/audio/speech"), Told()))
     assert (answer.body, answer.content_type, answer.usage) == (b"\x00\xff", "audio/mpeg", None)
+
+
+@pytest.mark.parametrize("path", ["/embeddings", CHAT])
+@pytest.mark.parametrize("body", [b'["\xff"]', b'{"\xff":1,"usage":1}', DEEP])
+async def test_an_answer_of_bad_bytes_or_without_a_bottom_is_no_json(path: str, body: bytes) -> None:
+    async with ScriptedUpstream() as server, calling(server, stream=False) as upstream:
+        server.script(reply(body))
+        failure = the_failure(await upstream.perform(some_work(path), Told()))
+    assert (failure.kind, failure.error.code) == (FailureKind.TRANSIENT, "upstream_not_json")
+
+
+@pytest.mark.parametrize("body", [b'["\xff"]', DEEP])
+async def test_bad_bytes_in_a_stream_or_an_error_break_nothing(body: bytes) -> None:
+    async with ScriptedUpstream() as server, calling(server) as upstream:
+        server.script(reply(b"data: " + body + b"\n\n", content_type="text/event-stream"), reply(body, 500))
+        streamed, refused = [the_failure(await upstream.perform(some_work(), Told())) for _ in range(2)]
+    assert streamed.error.code == "upstream_not_json"
+    assert refused.error.upstream is not None
+    assert (refused.kind, refused.error.upstream.status) == (FailureKind.TRANSIENT, 500)
 
 
 async def test_a_compressed_answer_is_unpacked() -> None:
@@ -382,6 +402,10 @@ async def test_a_server_without_a_list_of_models_is_up(status: int) -> None:
         (error(503, "Loading model"), "Loading model"),
         (reply({"hello": 1}), "base_url"),
         (reply("<html>"), "base_url"),
+        (reply(b'{"data":[{"id":"\xff"}]}'), "base_url"),
+        (reply(DEEP), "base_url"),
+        (reply(b'{"error":"\xff"}', 500), "500"),
+        (reply(DEEP, 500), "500"),
         (drop(), "broke the connection"),
     ],
 )

@@ -32,7 +32,14 @@ HANDLERS = (
     health.ready,
     health.metrics,
 )
-SHOWN_TO_PAGES = ["x-request-id", "retry-after", "location", "preference-applied", "raincheck-version"]
+SHOWN_TO_PAGES = [
+    "x-request-id",
+    "retry-after",
+    "location",
+    "preference-applied",
+    "raincheck-version",
+    "raincheck-request-id",
+]
 
 
 def create_app(edge: Edge) -> Litestar:

@@ -119,7 +119,12 @@ WAIT = _parameter(
     "wait", "query", "Seconds (0 to 60) to hold the answer until the request has ended; or `Prefer: wait=N`.", "number"
 )
 SINCE = _parameter("since", "query", "With `wait`: answer too as soon as the status is no longer this one.")
-PREFER = _parameter("Prefer", "header", "`respond-async` defers; `return=representation` answers with the request.")
+PREFER = _parameter(
+    "Prefer",
+    "header",
+    "`respond-async` defers; `return=representation` answers with the request; `wait=N` (seconds, up to 60) holds the "
+    "answer to a deferred submit until the request has ended, and then answers with the result.",
+)
 KEY = _parameter("Idempotency-Key", "header", "Submitting again with the same key and body answers with the first.")
 FILTERS = [
     _parameter(name, "query", sentence, kind)

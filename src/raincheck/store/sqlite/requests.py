@@ -66,9 +66,11 @@ class SqliteRequests:
             new.created_at,
         )
         tx.run(
-            "insert into payload (seq, metadata, body) values (?, ?, ?)",
-            (seq, rows.metadata_text(new.metadata), new.payload),
+            "insert into payload (seq, body) values (?, ?)",
+            (seq, new.payload),
         )
+        if new.metadata:
+            tx.run("insert into metadata (seq, body) values (?, ?)", (seq, rows.metadata_text(new.metadata)))
         tx.ready.add(new.queue)
         tx.moved.append((new.id, Status.PENDING))
         return seq
@@ -188,9 +190,10 @@ class SqliteRequests:
         def write(tx: Transaction) -> None:
             row = tx.one(
                 """select r.queue, r.operation, r.path, r.model, r.status, r.priority, r.max_attempts, r.webhook_url,
-                          f.weight, p.metadata, p.body
+                          f.weight, m.body, p.body
                      from request r
                      left join payload p on p.seq = r.seq
+                     left join metadata m on m.seq = r.seq
                      left join flow f on (f.queue, f.priority, f.tenant) = (r.queue, r.priority, r.tenant)
                     where r.id = ? and r.tenant = ?""",
                 request_id,
@@ -241,6 +244,7 @@ class SqliteRequests:
 def forget_bodies(tx: Transaction, seq: int) -> None:
     """Let go of everything about a request but its row."""
     tx.run("delete from payload where seq = ?", (seq,))
+    tx.run("delete from metadata where seq = ?", (seq,))
     tx.run("delete from result where seq = ?", (seq,))
     tx.run("delete from attempt where seq = ?", (seq,))
 

@@ -45,9 +45,14 @@ create index request_listed on request (tenant, seq);
 create index request_listed_status on request (tenant, status, seq);
 
 create table payload (
-    seq      integer primary key,
-    metadata text,
-    body     blob not null
+    seq  integer primary key,
+    body blob not null
+) strict;
+
+-- Apart from the payload, so that reading a record does not touch the largest table.
+create table metadata (
+    seq  integer primary key,
+    body text not null
 ) strict;
 
 create table result (
@@ -149,7 +154,7 @@ create view record as
     select r.id, r.tenant, r.queue, r.operation, r.path, r.model, r.status, r.priority, r.attempt, r.max_attempts,
            r.created_at, r.started_at, r.ended_at, r.due_at, r.deadline, r.purge_at, r.progress, r.progress_message,
            r.webhook_url, r.purged,
-           (select metadata from payload p where p.seq = r.seq) as metadata,
+           (select body from metadata m where m.seq = r.seq) as metadata,
            (select error from result t where t.seq = r.seq) as error,
            (select usage from result t where t.seq = r.seq) as usage,
            r.seq
