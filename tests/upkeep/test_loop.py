@@ -42,7 +42,15 @@ class Broken:
     """Upkeep on a store that cannot be written."""
 
     def __init__(self, inner: Upkeep) -> None:
-        self.purge, self.gauges, self.events = inner.purge, inner.gauges, inner.events
+        self.purge, self.tidy, self.check = inner.purge, inner.tidy, inner.check
+        self.gauges, self.events = inner.gauges, inner.events
 
     async def expire(self, *, limit: int) -> int:
         raise StoreUnavailable
+
+
+async def test_queues_that_nobody_has_used_for_long_are_forgotten(tmp_path: Path) -> None:
+    async with an_engine(tmp_path, [], started=False) as engine:
+        await engine.store.requests.cancel("t", await engine.submit())
+        await Caretaker(engine.store.upkeep).tidy()
+        assert await engine.store.registry.queues() == []

@@ -73,7 +73,7 @@ PAGE = {"object": "list", "data": [BRIEF], "first_id": ID, "last_id": ID, "has_m
 DELETED = {"id": ID, "object": "request.deleted", "deleted": True}
 EVENTS = (
     'event: status\ndata: {"id":"…","status":"processing",…}\n\n'
-    'event: delta\nid: 1-1\ndata: {"choices":[{"delta":{"content":"A"}}],…}\n\n'
+    'event: delta\nid: 7-1\ndata: {"choices":[{"delta":{"content":"A"}}],…}\n\n'
     'event: progress\ndata: {"progress":0.4,"progress_message":"token 40 of 100"}\n\n'
     'event: status\ndata: {"id":"…","status":"completed",…}\n\n'
 )

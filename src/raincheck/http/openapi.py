@@ -221,7 +221,8 @@ RESULT = described(
 EVENTS = described(
     "Follow a request",
     """Server-sent events: `status` at the start and at each change, `progress`, and `delta` with the upstream's chunks
-    as they come. The final status closes the stream.""",
+    as they come; `dropped` counts chunks that are gone. Chunks have ids `{fence}-{number}`: with another fence the
+    answer begins anew, after a `status`. The final status closes the stream.""",
     {200: ("The events.", examples.EVENTS), 404: _error(404)},
     parameters=[ID, _parameter("Last-Event-ID", "header", "The id of the last delta seen; those after it follow.")],
 )

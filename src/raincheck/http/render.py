@@ -10,7 +10,7 @@ from raincheck.core.model import Attempt, Page, Request, Result
 from raincheck.core.outcome import RequestError
 from raincheck.core.status import Status
 from raincheck.http.codec import is_json
-from raincheck.intake.retrieve import View
+from raincheck.intake.retrieve import Reason, View
 
 _encode = msgspec.json.Encoder().encode
 
@@ -36,7 +36,7 @@ class ErrorObject(msgspec.Struct):
 class WaitingForObject(msgspec.Struct):
     """Why a pending request waits."""
 
-    reason: str
+    reason: Reason
     until: float | None
     message: str
 

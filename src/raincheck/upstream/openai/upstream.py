@@ -200,6 +200,9 @@ class _Peek(msgspec.Struct):
 
 
 def _peek(body: bytes) -> _Peek:
+    """Raises failures.NOT_JSON."""
+    if not body.isascii():
+        body.decode()  # What the decoder skips it does not look into, and a client would trip over it.
     try:
         return msgspec.json.decode(body, type=_Peek)
     except msgspec.ValidationError:
