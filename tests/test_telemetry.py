@@ -1,8 +1,11 @@
 """What the server says of itself: every transition, no payload, and no more series than models."""
 
 import asyncio
+import errno
 import io
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +135,31 @@ def test_a_queue_that_is_gone_is_no_longer_shown() -> None:
     assert 'queue="a"' not in metrics.page().decode()
 
 
+@contextmanager
+def as_stderr(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """Log to it meanwhile as the server would."""
+    before = structlog.get_config()
+    monkeypatch.setattr(sys, "stderr", stream)
+    telemetry.configure_logs("info")
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+class FullDisk(io.StringIO):
+    def write(self, _: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_log_that_cannot_be_written_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    with as_stderr(FullDisk(), monkeypatch):
+        structlog.get_logger().error("http.crashed")
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -143,14 +171,10 @@ def test_a_traceback_shows_no_local_variables(stderr: io.StringIO, monkeypatch: 
         api_key = "rc_" + "secret"
         raise ValueError(len(api_key))
 
-    monkeypatch.setattr(sys, "stderr", stderr)
-    before = structlog.get_config()
-    telemetry.configure_logs("info")
-    try:
-        broken()
-    except ValueError as error:
-        structlog.get_logger().error("http.crashed", exc_info=error)
-    finally:
-        structlog.configure(**before)
+    with as_stderr(stderr, monkeypatch):
+        try:
+            broken()
+        except ValueError as error:
+            structlog.get_logger().error("http.crashed", exc_info=error)
     assert "ValueError: 9" in stderr.getvalue()
     assert "rc_secret" not in stderr.getvalue()

@@ -15,6 +15,8 @@ from bench.calls import CHAT, DEFERRED, MESSAGES, MODEL
 from raincheck import AsyncRaincheck
 
 JSON = {"content-type": "application/json"}
+WAITING = {**JSON, "prefer": "wait=30"}
+"""Submit and collect in one exchange."""
 TALK = cast("list[ChatCompletionMessageParam]", MESSAGES)
 
 
@@ -33,9 +35,7 @@ async def aiohttp_deferred(base_url: str, concurrency: int, seconds: float) -> d
     async with _session() as session:
 
         async def live() -> None:
-            ticket = await _read(session.post(f"{base_url}/chat/completions", data=DEFERRED, headers=JSON))
-            request_id = msgspec.json.decode(ticket)["id"]
-            await _read(session.get(f"{base_url}/chat/deferred-completion/{request_id}?wait=30"))
+            _collected(await _read(session.post(f"{base_url}/chat/completions", data=DEFERRED, headers=WAITING)))
 
         return await _again_and_again(live, concurrency, seconds)
 
@@ -55,9 +55,7 @@ async def httpx_deferred(base_url: str, concurrency: int, seconds: float) -> dic
     async with httpx2.AsyncClient(timeout=40) as client:
 
         async def live() -> None:
-            ticket = _content(await client.post(f"{base_url}/chat/completions", content=DEFERRED, headers=JSON))
-            request_id = msgspec.json.decode(ticket)["id"]
-            _content(await client.get(f"{base_url}/chat/deferred-completion/{request_id}?wait=30"))
+            _collected(_content(await client.post(f"{base_url}/chat/completions", content=DEFERRED, headers=WAITING)))
 
         return await _again_and_again(live, concurrency, seconds)
 
@@ -112,6 +110,11 @@ async def _read(asked: Any) -> bytes:
         if answer.status != 200:
             raise RuntimeError(f"answered {answer.status}: {body[:500]!r}")
         return body
+
+
+def _collected(body: bytes) -> None:
+    if not msgspec.json.decode(body)["choices"]:
+        raise RuntimeError(f"not done within the wait: {body[:500]!r}")
 
 
 def _content(answer: httpx2.Response) -> bytes:

@@ -9,7 +9,7 @@ from bench.stats import Row, alternate, ratio
 CONCURRENCY = 32
 CLIENTS = ("openai", "httpx", "aiohttp")
 FASTEST = "aiohttp"
-"""Shown, not judged: it makes more direct calls a second than the bare echo answers, and a life takes two."""
+"""Shown, not judged: it makes more direct calls a second than the bare echo answers."""
 
 
 def run(setting: Setting) -> list[Row]:

@@ -133,7 +133,7 @@ def a_record(status: str = "pending", **fields: Any) -> dict[str, Any]:
 
 class FakeRaincheck:
     """One request on a server that speaks the native paths. It is held at its status until `move` is called, and reads
-    with `wait` are held with it, as the real one holds them."""
+    and submits with `wait` are held with it, as the real one holds them."""
 
     def __init__(self, **record: Any) -> None:
         self.record = a_record(**record)
@@ -154,11 +154,15 @@ class FakeRaincheck:
             if self.record["status"] in ("pending", "processing"):
                 self.move("cancelled")
         elif asked.path.startswith("/v1/requests/"):
-            self.reading.set()
-            with self._moved:
-                since = asked.query.get("since")
-                self._moved.wait_for(lambda: self._news(since), float(asked.query.get("wait", 0)))
+            self._hold(float(asked.query.get("wait", 0)), asked.query.get("since"))
+        elif (preferred := asked.headers.get("prefer", "").partition("wait="))[1]:
+            self._hold(float(preferred[2]), self.record["status"])
         return Answer(200, self.record, VERSION)
+
+    def _hold(self, seconds: float, since: str | None) -> None:
+        self.reading.set()
+        with self._moved:
+            self._moved.wait_for(lambda: self._news(since), seconds)
 
     def _news(self, since: str | None) -> bool:
         return self.record["status"] not in ("pending", "processing") or self.record["status"] != since

@@ -2,19 +2,20 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 import pytest
-from openai import APIConnectionError, APIStatusError, NotFoundError
+from openai import APIConnectionError, APIError, APIStatusError, NotFoundError
 
 from raincheck.client.dialect import Dialect
 from raincheck.client.errors import WaitStopped, WaitTimeout
-from raincheck.client.flows import Patience, wait
+from raincheck.client.flows import Patience, submit, wait
 from raincheck.client.models import Request
-from raincheck.client.steps import Call, Pause, Reply, Stopped
+from raincheck.client.steps import Call, Flow, Pause, Reply, Step, Stopped, Submit
 from tests.client.servers import a_completion, a_record
 
+T = TypeVar("T")
 VERSION = {"raincheck-version": "1"}
 ASKED = httpx2.Request("GET", "http://test/v1")
 
@@ -26,10 +27,23 @@ class Played:
         self.replies = list(replies)
         self.now = 1000.0
         self.calls: list[Call] = []
+        self.submits: list[float] = []
         self.pauses: list[float] = []
 
     def wait(self, seen: Request, dialect: Dialect, patience: Patience) -> Request:
-        flow, reply = wait(seen, dialect, patience, clock=lambda: self.now, jitter=lambda: 1.0), None
+        return self._play(wait(seen, dialect, patience, clock=lambda: self.now, jitter=lambda: 1.0))
+
+    def submit(self, timeout: float | None = 600.0, retries: int = 2) -> Reply:
+        def submit_for(left: float) -> Submit:
+            self.submits.append(left)
+            return Submit("/chat/completions", left, {}, {})
+
+        return self._play(
+            submit(submit_for, timeout=timeout, retries=retries, clock=lambda: self.now, jitter=lambda: 1.0)
+        )
+
+    def _play(self, flow: Flow[T]) -> T:
+        reply = None
         while True:
             try:
                 step = flow.send(reply)
@@ -37,22 +51,23 @@ class Played:
                 return end.value
             reply = self._take(step)
 
-    def _take(self, step: Call | Pause) -> Reply | None:
+    def _take(self, step: Step) -> Reply | None:
         if isinstance(step, Pause):
             self.pauses.append(step.seconds)
             self.now += step.seconds
             return None
-        self.calls.append(step)
+        if isinstance(step, Call):
+            self.calls.append(step)
         # the last reply is the answer for ever after
         took, reply = self._timed(self.replies.pop(0) if len(self.replies) > 1 else self.replies[0], step)
         self.now += took
         return reply
 
     @staticmethod
-    def _timed(reply: Reply | tuple[float, Reply], call: Call) -> tuple[float, Reply]:
+    def _timed(reply: Reply | tuple[float, Reply], call: Call | Submit) -> tuple[float, Reply]:
         if isinstance(reply, tuple):
             return reply
-        return (0.0 if reply.error else float(call.query.get("wait", 0))), reply
+        return (0.0 if reply.error or isinstance(call, Submit) else float(call.query.get("wait", 0))), reply
 
 
 def a_reply(status: int = 200, body: object = None, **headers: str) -> Reply:
@@ -70,6 +85,7 @@ def the_record(status: str = "pending", **fields: Any) -> Reply:
 
 
 NO_ANSWER = Reply(0, error=APIConnectionError(request=ASKED))
+LOST = Reply(0, error=APIConnectionError(request=ASKED), lost=True)
 NOT_YET = a_reply(202)
 DONE = a_reply(200, a_completion())
 SEEN = Request(id="req_1")
@@ -333,3 +349,55 @@ def test_the_id_cannot_leave_its_path() -> None:
 def test_headers_are_known_by_their_version() -> None:
     assert Dialect.of(VERSION) is Dialect.RAINCHECK
     assert Dialect.of({}) is Dialect.DEFERRED
+
+
+# The submit that is held.
+
+
+def test_a_submit_whose_connection_broke_is_repeated_for_as_long_as_the_raincheck_server_needs() -> None:
+    here = a_reply(200, {"data": []}, raincheck_version="1")
+    played = Played((5.0, LOST), NO_ANSWER, NO_ANSWER, here, *[NO_ANSWER] * 20, the_record("completed"))
+
+    assert played.submit(retries=0).status == 200
+
+    assert {call.path for call in played.calls} == {"/models"}
+    assert len(played.calls) == 3
+    assert played.submits[:2] == [600, 600 - 5 - sum(played.pauses[:2])]
+    assert len(played.submits) == 22
+
+
+def test_a_submit_whose_connection_broke_at_the_last_moment_is_still_repeated_once() -> None:
+    played = Played((10.0, LOST), a_reply(200, raincheck_version="1"), the_record("completed"))
+
+    assert played.submit(timeout=10).status == 200
+
+    assert played.submits == [10, 0]
+
+
+def test_a_submit_that_nobody_came_back_for_is_the_connection_error() -> None:
+    played = Played((5.0, LOST), NO_ANSWER)
+
+    with pytest.raises(APIConnectionError):
+        played.submit(timeout=60)
+
+    assert played.submits == [60]
+    assert played.now - 1000 == 60
+
+
+@pytest.mark.parametrize("reply", [NO_ANSWER, a_reply(503), a_reply(429, retry_after="1")])
+def test_a_submit_that_was_not_taken_is_repeated_as_often_as_openai_does(reply: Reply) -> None:
+    played = Played(reply)
+
+    with pytest.raises(APIError):
+        played.submit(retries=2)
+
+    assert len(played.submits) == 3
+    assert played.calls == []
+
+
+def test_a_submit_is_not_repeated_when_it_is_refused_or_there_is_no_time() -> None:
+    for reply in (a_reply(400), a_reply(503, x_should_retry="false"), a_reply(503, retry_after="700")):
+        played = Played(reply)
+        with pytest.raises(APIStatusError):
+            played.submit()
+        assert len(played.submits) == 1

@@ -66,14 +66,76 @@ def test_create_and_wait_returns_the_completion_the_moment_it_is_there() -> None
     assert isinstance(completion, ChatCompletion)
     assert completion.choices[0].message.content == "hello"
     assert took < 2  # neither the interval nor the longest read
-    submit, poll = server.asked
+    [submit] = server.asked  # submitted, waited and collected in one exchange
     assert submit.path == "/v1/chat/completions"
     assert submit.body == {**HELLO, "deferred": True}
     assert submit.headers["authorization"] == "Bearer rc_test"
-    assert submit.headers["prefer"] == "return=representation"
+    assert submit.headers["prefer"] == "return=representation, wait=50"
+
+
+def test_what_is_not_ready_in_the_first_exchange_is_waited_for_by_its_id() -> None:
+    fake = FakeRaincheck()
+
+    def answer(asked: Asked) -> Answer:
+        # as from behind a proxy that holds no answer for long
+        return Answer(200, fake.record, VERSION) if asked.method == "POST" else fake(asked)
+
+    with ScriptedServer(answer) as server, a_client(server) as client:
+        mover = soon(lambda: fake.move("completed"), fake.reading)
+        completion = client.chat.completions.create_and_wait(**HELLO)
+        mover.join()
+
+    assert completion.id == "chatcmpl-1"
+    _, poll = server.asked
     assert poll.headers["authorization"] == "Bearer rc_test"
     assert poll.query["since"] == "pending"
     assert 49 < float(poll.query["wait"]) <= 50
+
+
+@pytest.mark.parametrize(
+    ("timeout", "usual", "held", "read"),
+    [(600, 600, 50, 600), (30, 600, 30, 32), (3, 600, 3, 10), (600, 8, 6, 8), (None, None, 50, None)],
+)
+def test_an_http_timeout_is_longer_than_what_the_server_may_hold(
+    timeout: float | None, usual: float | None, held: float, read: float | None
+) -> None:
+    with (
+        ScriptedServer(FakeRaincheck(status="completed")) as server,
+        a_client(server, timeout=usual) as client,
+    ):
+        client.chat.completions.create_and_wait(**HELLO, timeout=timeout)
+
+    [asked] = server.asked
+    assert float(asked.headers["prefer"].partition("wait=")[2]) == pytest.approx(held, abs=0.1)
+    announced = asked.headers.get("x-stainless-read-timeout")
+    assert (None if announced is None else float(announced)) == (None if read is None else pytest.approx(read, abs=0.1))
+
+
+def test_who_looks_on_has_the_id_at_once() -> None:
+    fake, ids = FakeRaincheck(), list[str]()
+
+    def told(request: Request) -> None:
+        ids.append(request.id)
+        fake.move("completed")
+
+    with ScriptedServer(fake) as server, a_client(server) as client:
+        client.chat.completions.create_and_wait(**HELLO, on_update=told)
+
+    assert server.asked[0].headers["prefer"] == "return=representation"
+    assert ids[0] == "req_1"
+
+
+def test_g9_a_server_that_dies_while_it_holds_the_submit_loses_nothing() -> None:
+    """G9: the submit may have been recorded, so it is repeated with its key once the server is back."""
+    fake = FakeRaincheck(status="completed")
+    fake.trouble = [Answer(hang_up=True), Answer(hang_up=True), Answer(502)]
+    with ScriptedServer(fake) as server, a_client(server, max_retries=0) as client:
+        assert client.chat.completions.create_and_wait(**HELLO).id == "chatcmpl-1"
+
+    chat, models = "POST /v1/chat/completions", "GET /v1/models"
+    assert server.paths() == [chat, models, models, models, chat]
+    assert server.asked[0].headers["idempotency-key"] == server.asked[-1].headers["idempotency-key"]
+    assert server.asked[0].body == server.asked[-1].body
 
 
 def test_a_ticket_knows_its_place_at_once() -> None:
@@ -142,6 +204,20 @@ def test_a_retried_submit_carries_the_same_key_g9() -> None:
     first, again, other = [asked.headers["idempotency-key"] for asked in server.asked]
     assert first == again
     assert other != first
+
+
+def test_a_server_that_is_no_raincheck_is_asked_no_more_often_than_openai_does() -> None:
+    def answer(asked: Asked) -> Answer:
+        return Answer(hang_up=True) if asked.method == "POST" else Answer(200, {"data": []})
+
+    with (
+        ScriptedServer(answer) as server,
+        a_client(server, max_retries=1) as client,
+        pytest.raises(APIConnectionError),
+    ):
+        client.chat.completions.create_and_wait(**HELLO)
+
+    assert server.paths().count("POST /v1/chat/completions") == 2
 
 
 def test_on_update_is_told_of_every_move_once() -> None:

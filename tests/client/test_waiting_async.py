@@ -32,7 +32,18 @@ async def test_create_and_wait_returns_the_completion_the_moment_it_is_there() -
 
     assert isinstance(completion, ChatCompletion)
     assert completion.choices[0].message.content == "hello"
-    assert len(server.asked) == 2
+    assert server.paths() == ["POST /v1/chat/completions"]
+
+
+async def test_g9_a_server_that_dies_while_it_holds_the_submit_loses_nothing() -> None:
+    fake = FakeRaincheck(status="completed")
+    fake.trouble = [Answer(hang_up=True)]
+    with ScriptedServer(fake) as server:
+        async with a_client(server) as client:
+            assert (await client.chat.completions.create_and_wait(**HELLO)).id == "chatcmpl-1"
+
+    first, _, again = server.asked
+    assert first.headers["idempotency-key"] == again.headers["idempotency-key"]
 
 
 async def test_cancelling_the_task_ends_the_waiting_at_once() -> None:

@@ -234,3 +234,16 @@ def test_any_other_address_needs_a_key_first(host: str):
     assert problem is not None
     assert "raincheck keys create" in problem
     assert bind_problem(Settings(host=host), has_keys=True) is None
+
+
+def test_the_log_level_is_a_setting_with_a_variable(tmp_path: Path):
+    path = a_file(tmp_path, '[log]\nlevel = "warning"')
+    assert load(path, environ={}).log_level == "warning"
+    assert load(path, environ={"RAINCHECK_LOG_LEVEL": "debug"}).log_level == "debug"
+    assert errors_of(tmp_path, '[log]\nlevel = "loud"') == [
+        "log.level must be `debug` or `info` or `warning` or `error`"
+    ]
+
+
+def test_settings_that_name_no_upstream_serve_the_embedded_model():
+    assert [(one.name, one.kind, one.max_concurrency) for one in Settings().upstreams] == [("local", "local", 2)]

@@ -106,7 +106,9 @@ async def test_what_is_given_back_and_claimed_again_begins_anew_after_a_status(s
     told: list[Event] = []
     async for event in follow(server, request_id):
         told.append(event)
-        if _words(told).endswith("words") and (notes := server.edge.live.notes(request_id)):
+        if event["event"] == "delta" and _content(event) == "words":
+            notes = server.edge.live.notes(request_id)
+            assert notes is not None
             await server.edge.store.leases.finish([Finish(notes.fence, Released())])
 
     old = next(place for place, event in enumerate(told) if event["event"] == "delta")
@@ -114,7 +116,7 @@ async def test_what_is_given_back_and_claimed_again_begins_anew_after_a_status(s
     new = next(place for place in range(again, len(told)) if told[place]["event"] == "delta")
     assert [told[place]["data"].get("attempt") for place in (old - 1, new - 1)] == [1, 1]
     assert {event["event"] for event in told[again:new]} == {"status"}
-    assert _words(told[:again]), _words(told[again:]) == ("old words", "new")
+    assert (_words(told[:again]), _words(told[again:])) == ("old words", "new")
     assert int(told[new]["id"].partition("-")[0]) > int(told[old]["id"].partition("-")[0])
 
 

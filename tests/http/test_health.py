@@ -1,9 +1,7 @@
 """/health and /metrics."""
 
-import pytest
-
-from raincheck.core.errors import StoreUnavailable
 from tests.server import Running
+from tests.store.sqlite.test_disk import full_disk
 
 
 async def test_a_healthy_server_is_ready_and_names_its_upstreams(server: Running) -> None:
@@ -26,15 +24,14 @@ async def test_an_upstream_that_is_down_is_reported_and_does_not_matter(server: 
     assert reply.json["upstreams"][0]["up"] is False
 
 
-async def test_a_store_that_cannot_be_used_is_not_ready(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(_: str) -> object:
-        raise StoreUnavailable("The disk is full.")
+async def test_a_store_that_cannot_be_used_is_not_ready(server: Running) -> None:
+    with full_disk(0):
+        full = await server.get("/health/ready")
+    again = await server.get("/health/ready")
 
-    monkeypatch.setattr(server.edge.store.registry, "tenant", broken)
-
-    reply = await server.get("/health/ready")
-
-    assert (reply.status, reply.json["status"], reply.json["store"]) == (503, "unavailable", "The disk is full.")
+    assert (full.status, full.json["status"]) == (503, "unavailable")
+    assert "Nothing was accepted" in full.json["store"]
+    assert again.status == 200
 
 
 async def test_metrics_are_prometheus_text(server: Running) -> None:

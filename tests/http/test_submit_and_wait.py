@@ -1,9 +1,12 @@
 """Submit and wait in one exchange: a deferring POST that says `Prefer: wait=N`."""
 
 import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
+from raincheck import AsyncRaincheck
 from tests.scripted import error, text
 from tests.server import Reply, Running, a_chat
 
@@ -153,6 +156,26 @@ async def test_g1_a_client_who_hangs_up_while_waiting_has_submitted_all_the_same
     assert len(server.upstream.requests) == 1
 
 
+async def test_g9_create_and_wait_survives_a_connection_that_dies_in_mid_wait(server: Running) -> None:
+    """G9: the SDK has no id yet, but the server knows the submit again by its key."""
+    go = asyncio.Event()
+    server.upstream.script(text("once", before=go))
+
+    async def cut(_: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        while not server.upstream.requests:
+            await asyncio.sleep(0.005)
+        go.set()
+        to_client.close()
+
+    async with _through_a_proxy(server, first=cut) as base_url, AsyncRaincheck(base_url=base_url) as client:
+        completion = await client.chat.completions.create_and_wait(
+            model="m", messages=[{"role": "user", "content": "Hello"}], timeout=30
+        )
+
+    assert completion.choices[0].message.content == "once"
+    assert len(server.upstream.requests) == 1
+
+
 async def test_the_answer_comes_before_the_openai_client_gives_up(server: Running) -> None:
     server.upstream.always(text(before=asyncio.Event()))
 
@@ -182,6 +205,36 @@ async def test_a_server_that_stops_ends_the_wait_with_the_id(server: Running) ->
 
     assert (reply.status, reply.json["choices"]) == (200, [])
     assert reply.headers["raincheck-request-id"] == reply.json["id"]
+
+
+Leg = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def _through_a_proxy(server: Running, *, first: Leg) -> AsyncGenerator[str]:
+    """A way to the server whose first connection forwards what is sent, and answers with what `first` does."""
+    legs = [first]
+
+    async def connected(from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", server.port)
+        back = legs.pop() if legs else _pumped
+        async with asyncio.TaskGroup() as both:
+            both.create_task(_pumped(from_client, to_server))
+            both.create_task(_then_close(back(from_server, to_client), to_server))
+
+    async with await asyncio.start_server(connected, "127.0.0.1", 0) as proxy:
+        yield f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+
+
+async def _pumped(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(1 << 16):
+        writer.write(data)
+    writer.close()
+
+
+async def _then_close(leg: Awaitable[None], writer: asyncio.StreamWriter) -> None:
+    await leg
+    writer.close()
 
 
 async def _ended(server: Running, key: str) -> str:

@@ -12,9 +12,11 @@ from openai.resources.chat import AsyncChat, AsyncCompletions, Chat, Completions
 from openai.types.chat import ChatCompletion
 
 from raincheck.client.dialect import deferred_path
+from raincheck.client.drivers import arun, run
+from raincheck.client.flows import submit
 from raincheck.client.models import Request
 from raincheck.client.steps import Reply
-from raincheck.client.submitting import ChatParams, accepted, chat_submission
+from raincheck.client.submitting import ChatParams, accepted, bounded, chat_submission, waiting_submit
 from raincheck.client.ticket import AsyncTicket, Ticket
 from raincheck.client.twins import share_docs
 
@@ -39,11 +41,19 @@ class DeferrableCompletions(Completions):
         **params: Unpack[ChatParams],
     ) -> ChatCompletion:
         """Submit a deferred chat completion and wait for it, `timeout` seconds in all. Takes what `create` does (but
-        for `stream`), the options of `defer`, and those of `Ticket.wait`; raises what the two raise."""
+        for `stream`), the options of `defer`, and those of `Ticket.wait`; raises what the two raise.
+
+        A Raincheck server answers a fast request in the same exchange that submits it, unless someone looks on
+        (`progress`, `on_update`, `stop_event`). Should the connection break meanwhile, the submit is repeated with its
+        idempotency key, and brings back the same request."""
         began = monotonic()
-        ticket = self._submit(params, _bounded(self._client.timeout, timeout))
+        if progress or on_update is not None or stop_event is not None:
+            ticket = self._submit(params, bounded(self._client.timeout, timeout))  # These need the id at once.
+        else:
+            ticket = self._submit_and_wait(params, timeout)
+        ticket.waited = monotonic() - began
         return ticket.wait(
-            timeout=_left(timeout, began),
+            timeout=timeout,
             polling_interval=polling_interval,
             progress=progress,
             on_update=on_update,
@@ -68,8 +78,17 @@ class DeferrableCompletions(Completions):
 
     def _submit(self, params: ChatParams, timeout: float | Timeout | NotGiven | None) -> Ticket[ChatCompletion]:
         raw = cast("_Raw", self.with_raw_response.create(**chat_submission(params), timeout=timeout))
-        request, dialect = accepted(raw.http_response)
+        response = raw.http_response
+        request, dialect = accepted(response.headers, response.content)
         return Ticket(self._client, request, dialect, ChatCompletion)
+
+    def _submit_and_wait(self, params: ChatParams, timeout: float | None) -> Ticket[ChatCompletion]:
+        """A ticket that may have ended already, after one exchange."""
+        client = self._client
+        submit_for = waiting_submit(params, client.timeout)
+        reply = run(submit(submit_for, timeout=timeout, retries=client.max_retries), client)
+        request, dialect = accepted(reply.headers, reply.body)
+        return Ticket(client, request, dialect, ChatCompletion)
 
 
 class AsyncDeferrableCompletions(AsyncCompletions):
@@ -84,9 +103,13 @@ class AsyncDeferrableCompletions(AsyncCompletions):
         **params: Unpack[ChatParams],
     ) -> ChatCompletion:
         began = monotonic()
-        ticket = await self._submit(params, _bounded(self._client.timeout, timeout))
+        if progress or on_update is not None:
+            ticket = await self._submit(params, bounded(self._client.timeout, timeout))
+        else:
+            ticket = await self._submit_and_wait(params, timeout)
+        ticket.waited = monotonic() - began
         return await ticket.wait(
-            timeout=_left(timeout, began),
+            timeout=timeout,
             polling_interval=polling_interval,
             progress=progress,
             on_update=on_update,
@@ -104,8 +127,16 @@ class AsyncDeferrableCompletions(AsyncCompletions):
         self, params: ChatParams, timeout: float | Timeout | NotGiven | None
     ) -> AsyncTicket[ChatCompletion]:
         raw = cast("_Raw", await self.with_raw_response.create(**chat_submission(params), timeout=timeout))
-        request, dialect = accepted(raw.http_response)
+        response = raw.http_response
+        request, dialect = accepted(response.headers, response.content)
         return AsyncTicket(self._client, request, dialect, ChatCompletion)
+
+    async def _submit_and_wait(self, params: ChatParams, timeout: float | None) -> AsyncTicket[ChatCompletion]:
+        client = self._client
+        submit_for = waiting_submit(params, client.timeout)
+        reply = await arun(submit(submit_for, timeout=timeout, retries=client.max_retries), client)
+        request, dialect = accepted(reply.headers, reply.body)
+        return AsyncTicket(client, request, dialect, ChatCompletion)
 
 
 class DeferrableChat(Chat):
@@ -121,23 +152,6 @@ class AsyncDeferrableChat(AsyncChat):
 
 
 share_docs(DeferrableCompletions, AsyncDeferrableCompletions)
-
-
-def _bounded(usual: float | Timeout | None, limit: float | None) -> float | Timeout | None:
-    """The HTTP timeout of a submit whose whole way may take `limit` seconds. Never below ten: a submit that is cut off
-    has perhaps been accepted, and its id is lost."""
-    if limit is None:
-        return usual
-    limit = max(limit, 10.0)
-    if isinstance(usual, Timeout):
-        return Timeout(
-            **{name: limit if value is None else min(value, limit) for name, value in usual.as_dict().items()}
-        )
-    return limit if usual is None else min(usual, limit)
-
-
-def _left(timeout: float | None, began: float) -> float | None:
-    return None if timeout is None else max(0.0, timeout - (monotonic() - began))
 
 
 def _completion(response: httpx2.Response) -> ChatCompletion | None:

@@ -10,9 +10,11 @@ from typing import TypeVar
 import httpx2
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, OpenAI, RequestOptions
 
-from raincheck.client.steps import Call, Flow, Pause, Reply, Stopped
+from raincheck.client.steps import Call, Flow, Pause, Reply, Step, Stopped, Submit
 
 T = TypeVar("T")
+_NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol")
+"""Errors, by their names in each HTTP library that openai works with, before a connection was there."""
 
 
 def run(flow: Flow[T], client: OpenAI, stop_event: threading.Event | None = None) -> T:
@@ -37,7 +39,7 @@ async def arun(flow: Flow[T], client: AsyncOpenAI) -> T:
     try:
         while True:
             match flow.send(reply):
-                case Call() as call:
+                case Call() | Submit() as call:
                     reply = await _aexchange(client, call)
                 case Pause(seconds):
                     reply = None
@@ -48,38 +50,42 @@ async def arun(flow: Flow[T], client: AsyncOpenAI) -> T:
         flow.close()
 
 
-def _take(step: Call | Pause, client: OpenAI) -> Reply | None:
+def _take(step: Step, client: OpenAI) -> Reply | None:
     match step:
-        case Call():
+        case Call() | Submit():
             return _exchange(client, step)
         case Pause(seconds):
             time.sleep(seconds)
             return None
 
 
-def _take_until(stop_event: threading.Event, step: Call | Pause, client: OpenAI) -> Reply | None:
+def _take_until(stop_event: threading.Event, step: Step, client: OpenAI) -> Reply | None:
     if stop_event.wait(step.seconds if isinstance(step, Pause) else 0):
         raise Stopped
-    return _abandonable(client, step, stop_event) if isinstance(step, Call) else None
+    return None if isinstance(step, Pause) else _abandonable(client, step, stop_event)
 
 
-def _exchange(client: OpenAI, call: Call) -> Reply:
-    send = client.get if call.method == "GET" else client.post
+def _exchange(client: OpenAI, call: Call | Submit) -> Reply:
     try:
+        if isinstance(call, Submit):
+            return _reply(client.post(call.path, body=call.body, cast_to=httpx2.Response, options=_options(call)))
+        send = client.get if call.method == "GET" else client.post
         return _reply(send(call.path, cast_to=httpx2.Response, options=_options(call)))
     except (APIStatusError, APIConnectionError) as error:
         return _failure(error)
 
 
-async def _aexchange(client: AsyncOpenAI, call: Call) -> Reply:
-    send = client.get if call.method == "GET" else client.post
+async def _aexchange(client: AsyncOpenAI, call: Call | Submit) -> Reply:
     try:
+        if isinstance(call, Submit):
+            return _reply(await client.post(call.path, body=call.body, cast_to=httpx2.Response, options=_options(call)))
+        send = client.get if call.method == "GET" else client.post
         return _reply(await send(call.path, cast_to=httpx2.Response, options=_options(call)))
     except (APIStatusError, APIConnectionError) as error:
         return _failure(error)
 
 
-def _abandonable(client: OpenAI, call: Call, stop_event: threading.Event) -> Reply:
+def _abandonable(client: OpenAI, call: Call | Submit, stop_event: threading.Event) -> Reply:
     """Make the call in a thread of its own, so that a stop need not wait for the server.
 
     A call left behind ends by itself when its timeout is over; it holds up neither the caller nor the interpreter.
@@ -110,8 +116,11 @@ def _raiser(error: Exception) -> Callable[[], Reply]:
     return fail
 
 
-def _options(call: Call) -> RequestOptions:
-    return {"params": call.query, "timeout": call.timeout, "max_retries": 0}
+def _options(call: Call | Submit) -> RequestOptions:
+    options: RequestOptions = {"params": call.query, "timeout": call.timeout, "max_retries": 0}
+    if isinstance(call, Submit):
+        options["headers"] = call.headers
+    return options
 
 
 def _reply(response: httpx2.Response) -> Reply:
@@ -120,7 +129,7 @@ def _reply(response: httpx2.Response) -> Reply:
 
 def _failure(error: APIStatusError | APIConnectionError) -> Reply:
     if isinstance(error, APIConnectionError):
-        return Reply(0, error=error)
+        return Reply(0, error=error, lost=type(error.__cause__).__name__ not in _NEVER_SENT)
     return Reply(error.status_code, _headers(error.response), error.response.content, error)
 
 

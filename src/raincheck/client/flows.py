@@ -14,7 +14,7 @@ from openai import APIError
 from raincheck.client.dialect import AskAgain, Dialect, NotRaincheck, question, request_path, understand
 from raincheck.client.errors import RaincheckClientError, WaitStopped, WaitTimeout
 from raincheck.client.models import Request
-from raincheck.client.steps import Call, Flow, Pause, Reply, Stopped, send
+from raincheck.client.steps import Call, Flow, Pause, Reply, Stopped, Submit, send
 
 LONGEST_POLL = 50.0
 """Seconds one read may be held: below the minute at which common proxies cut, and what the server allows."""
@@ -32,6 +32,8 @@ class Patience:
     observer: Observer | None = None
     cancel_on_timeout: bool = False
     longest_poll: float = LONGEST_POLL
+    waited: float = 0.0
+    """Seconds of the timeout that the submit has used already."""
 
 
 def read(request_id: str, dialect: Dialect) -> Flow[tuple[Request, Dialect]]:
@@ -48,6 +50,55 @@ def read(request_id: str, dialect: Dialect) -> Flow[tuple[Request, Dialect]]:
                     f"The answer about {request_id} is no record: {reply.body[:200]!r}"
                 ) from None
             raise again.error from None
+
+
+def submit(
+    submit_for: Callable[[float], Submit],
+    *,
+    timeout: float | None,
+    retries: int,
+    clock: Callable[[], float] = monotonic,
+    jitter: Callable[[], float] = random.random,
+) -> Flow[Reply]:
+    """The good reply to a submit that the server may hold. `submit_for` makes it, given the seconds that are left.
+
+    When the connection breaks meanwhile, the request may have been recorded, its id unheard. A Raincheck server knows
+    the submit by its idempotency key, so it is asked again until the time is over; any other `retries` times, as openai
+    does it. Raises openai's error.
+    """
+    give_up = clock() + (inf if timeout is None else timeout)
+    failures, known = 0, False
+    while True:
+        reply = yield from send(submit_for(max(0.0, give_up - clock())))
+        if reply.error is None:
+            return reply
+        if not reply.transient:
+            raise reply.error
+        if reply.lost and not known and (known := (yield from _comes_back(give_up, clock, jitter))):
+            continue
+        left = give_up - clock()
+        if left <= reply.retry_after or (not known and failures >= retries):
+            raise reply.error
+        yield Pause(min(max(_backoff(failures, jitter), reply.retry_after), left))
+        failures += 1
+
+
+def _comes_back(give_up: float, clock: Callable[[], float], jitter: Callable[[], float]) -> Flow[bool]:
+    """Ask for what can be asked for without harm until someone answers. True when it is a Raincheck server."""
+    failures = 0
+    while True:
+        reply = yield from send(Call("GET", "/models", timeout=10.0))
+        if reply.version or not reply.transient:
+            return reply.version is not None
+        if (left := give_up - clock()) <= 0:
+            return False
+        yield Pause(min(max(_backoff(failures, jitter), reply.retry_after), left))
+        failures += 1
+
+
+def _backoff(failures: int, jitter: Callable[[], float]) -> float:
+    """Jitter keeps a thousand waiting clients from coming back to a restarted server in step."""
+    return min(0.25 * 2.0 ** min(failures, 10), 5.0) * (0.5 + 0.5 * jitter())
 
 
 def wait(
@@ -79,7 +130,7 @@ class _Waiting:
     ) -> None:
         self.seen, self.dialect, self.patience = seen, dialect, patience
         self.clock, self.jitter = clock, jitter
-        self.began = clock()
+        self.began = clock() - patience.waited
         self.give_up = self.began + (inf if patience.timeout is None else patience.timeout)
         self.failures = 0
         self.trouble: APIError | None = None
@@ -125,10 +176,9 @@ class _Waiting:
         return question(self.dialect, self.seen, held, timeout=min(held + 10.0, remaining + 2.0))
 
     def _endure(self, again: AskAgain) -> Flow[bool]:
-        """Jitter keeps a thousand waiting clients from coming back to a restarted server in step."""
         self.trouble = again.error
-        backoff = min(0.25 * 2.0**self.failures, 5.0) * (0.5 + 0.5 * self.jitter())
-        self.failures = min(self.failures + 1, 10)
+        backoff = _backoff(self.failures, self.jitter)
+        self.failures += 1
         return (yield from self._rest(backoff, again.retry_after))
 
     def _rest(self, seconds: float, at_least: float = 0.0) -> Flow[bool]:

@@ -1,4 +1,5 @@
-"""What a flow is made of: it yields `Call` and `Pause`, is sent a `Reply` for each call, and returns its end."""
+"""What a flow is made of: it yields a `Call`, a `Submit` or a `Pause`, is sent a `Reply` for each of the first two, and
+returns its end."""
 
 import json
 from collections.abc import Generator, Mapping
@@ -7,10 +8,10 @@ from email.utils import parsedate_to_datetime
 from math import isfinite
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
-from openai import APIError
+from openai import APIError, Timeout
 
 T = TypeVar("T")
-Flow: TypeAlias = Generator["Call | Pause", "Reply | None", T]
+Flow: TypeAlias = Generator["Step", "Reply | None", T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,22 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Submit:
+    """One POST of work to do, in an exchange of its own; the driver never repeats this either."""
+
+    path: str
+    timeout: float | Timeout | None
+    body: object
+    headers: Mapping[str, str]
+    query: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     seconds: float
+
+
+Step: TypeAlias = Call | Submit | Pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +52,8 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     body: bytes = b""
     error: APIError | None = None
+    lost: bool = False
+    """There was a connection and it broke: what was asked for may have been done."""
 
     @property
     def version(self) -> str | None:
@@ -78,7 +95,7 @@ class Stopped(Exception):
     """Thrown into a flow when whoever started it has no more use for its end."""
 
 
-def send(call: Call) -> Flow[Reply]:
+def send(call: Call | Submit) -> Flow[Reply]:
     reply = yield call
     if reply is None:
         raise TypeError("A driver answers every call.")

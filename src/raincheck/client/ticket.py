@@ -45,6 +45,8 @@ class _Ticket(Generic[T]):
         self.request = request
         self._dialect = dialect
         self._cast_to = cast_to
+        self.waited = 0.0
+        """Seconds that went into the submit, if they are to count as waiting."""
 
     @property
     def id(self) -> str:
@@ -97,6 +99,7 @@ class Ticket(_Ticket[T]):
                 polling_interval=polling_interval,
                 observer=observer,
                 cancel_on_timeout=cancel_on_timeout,
+                waited=self.waited,
                 longest_poll=flows.LONGEST_POLL if stop_event is None else MID_CALL_POLL,
             )
             try:
@@ -148,6 +151,7 @@ class AsyncTicket(_Ticket[T]):
                 polling_interval=polling_interval,
                 observer=observer,
                 cancel_on_timeout=cancel_on_timeout,
+                waited=self.waited,
             )
             try:
                 self.request = await arun(flows.wait(self.request, self._dialect, patience), self._client)
