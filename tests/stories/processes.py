@@ -13,6 +13,8 @@ from pathlib import Path
 
 RAINCHECK = Path(sys.executable).with_name("raincheck")
 HOUSE = Path(__file__).parents[2]
+STARTED: "list[Process]" = []
+"""What this test has started, for `conftest.py` to end."""
 
 
 def free_port() -> int:
@@ -34,7 +36,8 @@ class Process:
 
     async def kill(self) -> None:
         """SIGKILL: no handler runs, nothing is flushed."""
-        self.process.kill()
+        if self.process.returncode is None:
+            self.process.kill()
         await self.process.wait()
 
     async def terminate(self) -> int:
@@ -63,7 +66,9 @@ async def start(command: Sequence[str | Path], *, cwd: Path, log: Path) -> Proce
     if not line:
         await process.wait()
         raise AssertionError(f"{command[0]} ended with {process.returncode}:\n{log.read_text()}")
-    return Process(process, line.decode())
+    started = Process(process, line.decode())
+    STARTED.append(started)
+    return started
 
 
 @asynccontextmanager
