@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -63,8 +64,11 @@ def _end_with_parent(folder: Path) -> None:
         os._exit(0)
 
     def leave(*_: object) -> NoReturn:
-        if os.getppid() != parent_id:
-            orphaned()
+        # The kernel sends this when the thread that started us dies, which may be a moment before the last one.
+        for _attempt in range(50):
+            if os.getppid() != parent_id:
+                orphaned()
+            time.sleep(0.01)
         os._exit(0)
 
     def leave_at_end_of_input() -> None:

@@ -157,9 +157,9 @@ class _Child:
         await self._reader
 
     async def stop(self) -> None:
-        """Ask it to end, then end it."""
-        with suppress(ProcessLookupError):
-            self._process.terminate()
+        """Ask it to end, by ending its input, then end it."""
+        assert self._process.stdin is not None  # noqa: S101
+        self._process.stdin.close()
         try:
             async with asyncio.timeout(STOP_WITHIN):
                 await self._process.wait()
