@@ -47,6 +47,8 @@ class Dispatcher:
     _ready: dict[str, None] = field(default_factory=dict[str, None])
     """Queues that may have something to claim, in the order in which they get their turn."""
     _look_at: int = 0
+    _due_at: int | None = 0
+    """When something becomes ready or lapses by itself, as the store said after the last claim."""
     _beat_at: int = 0
     _closing: bool = False
     _cancelled: set[str] = field(default_factory=set[str])
@@ -86,11 +88,11 @@ class Dispatcher:
                 await self._beat_if_due()
                 await self._look_if_due()
                 await self._claim()
-                due_at = await self.leases.next_due()
+                self._due_at = await self.leases.next_due()
         except StoreUnavailable:
             return TRY_STORE_EVERY
-        if due_at is not None:
-            self._look_at = min(self._look_at, due_at)
+        if self._due_at is not None:
+            self._look_at = min(self._look_at, self._due_at)
         return max(0.0, (min(self._look_at, self._beat_at) - self.clock()) / SECOND)
 
     async def close(self, grace: float) -> None:
@@ -140,9 +142,8 @@ class Dispatcher:
             self._ready.pop(queue, None)
         free = {queue: len(taken) for queue, taken in permits.items()}
         try:
-            due_at = await self.leases.next_due()
             claimed: list[Lease] = []
-            if free or (due_at is not None and due_at <= self.clock()):
+            if free or (self._due_at is not None and self._due_at <= self.clock()):
                 self._cancelled.clear()
                 claimed = await self.leases.claim(free, worker=self.worker, lease_for=self.lease_for)
             for lease in claimed:

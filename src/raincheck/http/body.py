@@ -30,18 +30,31 @@ class Body:
         """The next piece. Raises TooLarge, BodyTooSlow. After the last piece, waits for the client to hang up."""
         if self._whole:
             return cast("HTTPReceiveMessage", await self._receive())
-        try:
-            async with asyncio.timeout_at(self._until):
-                message = cast("HTTPReceiveMessage", await self._receive())
-        except TimeoutError:
-            self._given_up = True
-            raise BodyTooSlow from None
+        message = await self._receive_in_time()
         if message["type"] == "http.request":
             self._size += len(message["body"])
             self._whole = not message["more_body"]
             if self._size > self._limit:
                 raise TooLarge(f"The request body has more than {self._limit} bytes, which is all that is accepted.")
         return message
+
+    async def _receive_in_time(self) -> HTTPReceiveMessage:
+        # What asyncio.timeout_at does, in half the time: this is on the way of every submit.
+        reader = asyncio.current_task()
+        assert reader is not None  # noqa: S101
+        timer = asyncio.get_running_loop().call_at(self._until, self._give_up, reader)
+        try:
+            return cast("HTTPReceiveMessage", await self._receive())
+        except asyncio.CancelledError:
+            if not self._given_up or reader.uncancel() > 0:
+                raise
+            raise BodyTooSlow from None
+        finally:
+            timer.cancel()
+
+    def _give_up(self, reader: "asyncio.Task[object]") -> None:
+        self._given_up = True
+        reader.cancel()
 
     def linger(self, send: Send) -> Send:
         """A `send` that, when the body was not read to its end, closes the connection, but not at once.

@@ -189,3 +189,22 @@ async def test_a_damaged_file_is_a_clear_answer(folder: Path) -> None:
     with pytest.raises(StoreUnavailable, match="malformed"):
         async with open_store(path, clock=clock.now) as store:
             await submitted(store)
+
+
+@pytest.mark.parametrize("gone", ["", "-wal"])
+async def test_a_file_that_was_removed_takes_nothing_more(tmp_path: Path, gone: str) -> None:
+    """G1: what is written to a file that nobody can open any more would not be kept."""
+    path = tmp_path / "raincheck.db"
+    async with open_store(path, clock=FakeClock().now) as store:
+        await submitted(store)
+        Path(f"{path}{gone}").unlink()
+        with pytest.raises(StoreUnavailable, match="removed or replaced"):
+            await submitted(store)
+
+
+async def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "raincheck.db"
+    async with open_store(path, clock=FakeClock().now) as store:
+        await submitted(store)
+        for each in ("", "-wal", "-shm", "-lock"):
+            assert Path(f"{path}{each}").stat().st_mode & 0o777 == 0o600

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -63,6 +64,11 @@ class Transaction:
     def run(self, sql: str, values: Sequence[Value]) -> None:
         self.connection.execute(sql, values)
 
+    def insert(self, sql: str, *values: Value) -> int:
+        """Insert one row; returns its rowid, for half of what `returning` costs."""
+        self.connection.execute(sql, values)
+        return self.connection.last_insert_rowid()
+
     def one(self, sql: str, *values: Value) -> Row | None:
         return self.connection.execute(sql, values).fetchone()
 
@@ -92,13 +98,14 @@ class Database:
         self.now = clock
         self._lock = _take_ownership(path) if own else None
         try:
+            _create_private(path)
             self._writer = _connect(path)
             _migrate(self._writer)
             self.reader = _connect(path)
             self.reader.pragma("query_only", True)
             self._slow_reader = _connect(path)
             self._slow_reader.pragma("query_only", True)
-        except STORAGE_ERRORS as error:
+        except (*STORAGE_ERRORS, OSError) as error:
             self._unlock()
             raise StoreUnavailable(f"The store {path} cannot be opened for writing: {error}.") from error
         except BaseException:
@@ -107,6 +114,7 @@ class Database:
         # From here on waiting is `_begin`'s business: the event loop must not sleep inside SQLite.
         self._writer.set_busy_timeout(0)
         self._synchronous = ""
+        self._identity = _identity(path)
         self._wal_pages = 0
         self._writer.set_wal_hook(self._note_wal)
         self._commit_thread = ThreadPoolExecutor(1, "raincheck-commit")
@@ -155,6 +163,9 @@ class Database:
         return results
 
     async def _begin(self, *, durable: bool) -> None:
+        if durable and _identity(self.path) != self._identity:
+            # What is written to a file that nobody can open any more is not kept, whatever the disk says (G1).
+            raise apsw.CantOpenError("the file was removed or replaced while it was open; restart the server")
         synchronous = "full" if durable else "normal"
         if synchronous != self._synchronous:
             self._writer.pragma("synchronous", synchronous)
@@ -262,6 +273,21 @@ def _unavailable(path: Path, error: apsw.Error) -> StoreUnavailable:
     return StoreUnavailable(
         f"The store {path.name} cannot be used just now ({why}). Nothing was accepted; try again.", retry_after=5
     )
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """What tells the file and its log from others of the same name; empty when one of them is gone."""
+    try:
+        file, log = path.stat(), path.with_name(f"{path.name}-wal").stat()
+    except FileNotFoundError:
+        return ()
+    return file.st_dev, file.st_ino, log.st_ino
+
+
+def _create_private(path: Path) -> None:
+    """Make the file for its owner's eyes alone, before SQLite would make it for everyone's."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _connect(path: Path) -> apsw.Connection:

@@ -45,12 +45,12 @@ class SqliteRequests:
         return Submitted(_as_submitted(new, due_at=_later(new, tx.now)))
 
     def _insert(self, tx: Transaction, new: NewRequest) -> int:
-        tx.run("insert or ignore into queue (name) values (?)", (new.queue,))
+        tag = _next_tag(tx, new)
         due_at = _later(new, tx.now)
-        [(seq,)] = tx.all(
+        seq = tx.insert(
             """insert into request (id, tenant, queue, operation, path, model, priority, tag, due_at, deadline,
                                     max_attempts, webhook_url, created_at)
-               values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) returning seq""",
+               values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
             new.id,
             new.tenant,
             new.queue,
@@ -58,17 +58,14 @@ class SqliteRequests:
             new.path,
             new.model,
             int(new.priority),
-            _next_tag(tx, new),
+            tag,
             due_at,
             new.deadline,
             new.max_attempts,
             new.webhook_url,
             new.created_at,
         )
-        tx.run(
-            "insert into payload (seq, body) values (?, ?)",
-            (seq, new.payload),
-        )
+        tx.run("insert into payload (seq, body) values (?, ?)", (seq, new.payload))
         if new.metadata:
             tx.run("insert into metadata (seq, body) values (?, ?)", (seq, rows.metadata_text(new.metadata)))
         tx.ready.add(new.queue)
@@ -290,19 +287,22 @@ def _later(new: NewRequest, now: int) -> int | None:
 
 def _next_tag(tx: Transaction, new: NewRequest) -> float:
     """Start-time fair queueing: a flow's next tag is one share after its last, and never behind the lane's clock."""
-    [(tag,)] = tx.all(
+    [(tag, pending)] = tx.all(
         """insert into flow (queue, priority, tenant, last_tag, weight, pending)
            values (?1, ?2, ?3, coalesce((select virtual_time from lane where queue = ?1 and priority = ?2), 0) + ?4,
                    ?5, 1)
            on conflict do update
               set last_tag = max(last_tag + ?4, excluded.last_tag), weight = ?5, pending = pending + 1
-           returning last_tag""",
+           returning last_tag, pending""",
         new.queue,
         int(new.priority),
         new.tenant,
         1 / new.weight,
         new.weight,
     )
+    if pending == 1:
+        # While anything is pending in a queue it is not forgotten, so it can be missing only now.
+        tx.run("insert or ignore into queue (name) values (?)", (new.queue,))
     return tag
 
 
