@@ -16,13 +16,14 @@ from raincheck import telemetry
 from raincheck.core.clock import SECOND, now
 from raincheck.core.errors import RaincheckError
 from raincheck.core.model import Finish, Submitted
-from raincheck.core.outcome import Ended, Pause, Released, RequestError
+from raincheck.core.outcome import Ended, Pause, Released, RequestError, Retry, UpstreamError
 from raincheck.core.status import Status
 from raincheck.store.protocol import Store
 from raincheck.store.sqlite import open_store
 from raincheck.telemetry import Metrics, observe
 from raincheck.upstream.catalogue import Catalogue, Member
 from raincheck.upstream.python import PythonUpstream
+from tests.house.test_docs import printer
 from tests.logs import logged
 from tests.store.builders import a_request
 
@@ -82,6 +83,30 @@ async def test_what_a_finish_says_is_said_once(tmp_path: Path) -> None:
         "request.claimed",
         "request.failed",
     ]
+
+
+@pytest.mark.parametrize(
+    ("code", "logged_code"), [("upstream_timeout", "upstream_timeout"), ("bad: MY SECRET", "upstream_error")]
+)
+async def test_what_an_upstream_says_is_not_logged(tmp_path: Path, code: str, logged_code: str) -> None:
+    """Upstreams quote the input in their errors: of those, only the status and our own codes are told."""
+    error = RequestError("cannot read MY SECRET", "MY SECRET", code, "MY SECRET", UpstreamError("up", 400))
+    outcomes = (Retry(error, 0), Released(error), Ended(Status.FAILED, error))
+    with logged() as events:
+        async with open_store(tmp_path / "it.db", clock=now) as raw:
+            store = observe(raw, Metrics())
+            await submit(store, queue="q")
+            for outcome in outcomes:
+                [lease] = await store.leases.claim({"q": 1}, worker="w", lease_for=SECOND)
+                await store.leases.finish([Finish(lease.fence, outcome, "up")])
+    told = [each for each in events if each["event"] in ("request.retried", "request.released", "request.failed")]
+    assert [(each["code"], each["upstream_status"]) for each in told] == [(logged_code, 400)] * 3
+    assert "SECRET" not in str(events)
+
+
+@pytest.mark.slow("reads every source file")
+def test_every_code_of_ours_is_known_to_the_log() -> None:
+    assert printer().reason_codes() == telemetry.OUR_CODES
 
 
 async def test_a_paused_queue_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Logs and metrics: wraps the seams of store and upstream, so that no room has to speak of itself. Owns all wording.
 
-Ids and times are logged, payloads and keys never. Every event has one name; docs/reference/telemetry.md lists them.
+Ids and times are logged, payloads and keys never; nor what an upstream says of a failure, since upstreams quote their
+input: its words are in the record, for whoever may read that. Every event has one name;
+docs/reference/telemetry.md lists them.
 """
 
 import asyncio
@@ -18,7 +20,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from raincheck.core.clock import SECOND, seconds
 from raincheck.core.errors import RaincheckError
 from raincheck.core.model import Fence, Finish, Lease, NewRequest, Submitted
-from raincheck.core.outcome import Ended, Failure, Released, Reply, Retry, Succeeded
+from raincheck.core.outcome import Ended, Failure, Released, Reply, RequestError, Retry, Succeeded
 from raincheck.core.status import Status
 from raincheck.store.protocol import Change, Leases, Requests, Store
 from raincheck.upstream.catalogue import Member
@@ -29,6 +31,34 @@ log = structlog.stdlib.get_logger("raincheck")
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 OTHER = "other"
 """The label of every queue whose model no upstream lists: anyone may make up names."""
+
+OUR_CODES = frozenset(
+    (
+        "adapter_error",
+        "cancelled",
+        "deadline_exceeded",
+        "failed",
+        "handler_busy",
+        "handler_error",
+        "handler_rejected",
+        "handler_result_invalid",
+        "lease_lapsed",
+        "result_too_large",
+        "stream_not_supported",
+        "tools_not_supported",
+        "upstream_busy",
+        "upstream_cut_off",
+        "upstream_disconnected",
+        "upstream_down",
+        "upstream_error",
+        "upstream_key_refused",
+        "upstream_not_json",
+        "upstream_refused",
+        "upstream_timeout",
+        "upstream_unreachable",
+    )
+)
+"""The codes of reasons that Raincheck itself gives, all that are logged; docs/reference/errors.md explains them."""
 
 M = TypeVar("M", bound=MetricWrapperBase)
 
@@ -312,17 +342,28 @@ class _ObservedLeases:
                 said.debug("request.completed")
             case Retry(error, _):
                 self._metrics.attempts[upstream, "retry"].inc()
-                said.warning("request.retried", error=error.message, code=error.code)
+                said.warning("request.retried", code=_code(error), upstream_status=_upstream_status(error))
             case Released(reason):
                 self._metrics.attempts[upstream, "released"].inc()
-                said.info("request.released", reason=reason and reason.message)
+                said.info("request.released", code=_code(reason), upstream_status=_upstream_status(reason))
             case Ended(status, error):
                 self._metrics.attempts[upstream, str(status)].inc()
-                said.warning(f"request.{status}", error=error.message, code=error.code)
+                said.warning(f"request.{status}", code=_code(error), upstream_status=_upstream_status(error))
             case _:
                 assert_never(finish.outcome)
         if isinstance(finish.outcome, Retry | Released) and finish.outcome.pause is not None:
             self._log.warning("queue.paused", queue=queue, until=seconds(finish.outcome.pause.until))
+
+
+def _code(error: RequestError | None) -> str | None:
+    """The reason's code when it is one of ours: an upstream, and a function of the user's, may put anything there."""
+    if error is None or error.code in OUR_CODES:
+        return error and error.code
+    return "upstream_error"
+
+
+def _upstream_status(error: RequestError | None) -> int | None:
+    return error.upstream.status if error is not None and error.upstream is not None else None
 
 
 class ObservedUpstream:

@@ -29,7 +29,7 @@ class Ended:
         return self.stdout.splitlines()
 
 
-def run(*arguments: str, stdin: str | None = None, **variables: str) -> Ended:
+def run(*arguments: str, stdin: str | bytes | None = None, **variables: str) -> Ended:
     """Run a command; variables of the environment in capitals."""
     clean = {"RAINCHECK_BASE_URL": None, "RAINCHECK_API_KEY": None, "RAINCHECK_CONFIG": None}
     result = CliRunner().invoke(app, arguments, input=stdin, env=clean | variables)

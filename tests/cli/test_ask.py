@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.desk import run_at
+from tests.cli.desk import run, run_at
+from tests.client.servers import VERSION, Answer, ScriptedServer, a_record
 from tests.scripted import error, text
 from tests.server import running_server
 
@@ -87,3 +88,17 @@ async def test_requeueing_what_is_completed_is_refused(tmp_path: Path):
         ended = await run_at(server, "requeue", request_id)
         assert ended.code == 1
         assert "requeued" in ended.stderr
+
+
+def test_status_shows_a_result_that_is_no_object():
+    record = a_record("completed", operation="other", result=[1, 2])
+    with ScriptedServer(lambda _: Answer(200, record, VERSION)) as server:
+        ended = run("status", "req_1", "--base-url", server.url)
+    assert (ended.code, ended.stdout.split()[-4:]) == (0, ["[", "1,", "2", "]"])
+
+
+def test_a_server_that_is_no_raincheck_has_no_empty_list():
+    with ScriptedServer(lambda _: Answer(200, {"status": "ok"})) as server:
+        ended = run("list", "--base-url", server.url)
+    assert (ended.code, ended.stdout) == (1, "")
+    assert "Is this a Raincheck server?" in ended.stderr

@@ -51,5 +51,13 @@ def test_a_fault_of_ours_keeps_its_traceback():
 
 
 def test_an_id_that_is_none_is_a_usage_error():
-    for wrong in ("", "a/b"):
+    for wrong in ("", "a/b", ".."):
         assert run("status", wrong).code == 2
+
+
+@pytest.mark.parametrize("key", ["é", "bad\nkey"])
+def test_a_key_that_no_header_can_carry_is_a_usage_error_that_does_not_repeat_it(key: str):
+    ended = run("list", RAINCHECK_API_KEY=key, RAINCHECK_BASE_URL=nobody())
+    assert (ended.code, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("raincheck: RAINCHECK_API_KEY must be printable ASCII")
+    assert key not in ended.stderr

@@ -28,9 +28,13 @@ def test_a_key_as_json_has_all_but_its_hash(tmp_path: Path):
     assert sha256(made["key"].encode()).hexdigest() not in str(made)
 
 
-def test_wrong_scopes_sizes_and_ids_are_told(tmp_path: Path):
+def test_wrong_names_scopes_sizes_and_ids_are_told(tmp_path: Path):
     assert keys(tmp_path, "create", "x", "--scopes", "admin").code == 2
     assert keys(tmp_path, "create", "x", "--max-body", "huge").code == 2
+    assert keys(tmp_path, "create", "x", "--max-body", "0").code == 2
+    for name in ("", " ", "a\nb"):
+        assert keys(tmp_path, "create", name).code == 2
+        assert keys(tmp_path, "create", "x", "--tenant", name).code == 2
     unknown = keys(tmp_path, "revoke", "key_nobody")
     assert unknown.code == 3
     assert keys(tmp_path, "list").stderr == "no keys yet\n"

@@ -97,6 +97,8 @@ def test_what_cannot_be_meant_is_a_usage_error(tmp_path: Path):
     broken.write_text("{", encoding="utf-8")
     listed = tmp_path / "list.json"
     listed.write_text("[]", encoding="utf-8")
+    half = tmp_path / "half.json"
+    half.write_text('{"input": "\\ud800"}', encoding="utf-8")
     for arguments, told in (
         ([], "give a prompt"),
         (["x", "--file", "y"], "give a prompt"),
@@ -109,7 +111,24 @@ def test_what_cannot_be_meant_is_a_usage_error(tmp_path: Path):
         (["x", "--timeout", "soon"], "as in 15s"),
         (["x", "--tier", "best"], "best"),
         (["x", "--base-url", "localhost:1"], "must begin with http"),
+        (["x", "--base-url", "http://[::1"], "is none"),
+        ([""], "is empty"),
+        (["-"], "is empty"),
+        (["\udcff"], "is not UTF-8 text"),
+        (["x", "--system", "\udcff"], "is not UTF-8 text"),
+        (["--file", str(half)], "is not JSON"),
+        (["x", "--idempotency-key", "a\r\nX: 1"], "--idempotency-key"),
+        (["x", "--deadline", "yesterday"], "--deadline"),
+        (["x", "--not-before", "2027-01-31T12:00:00"], "with its zone"),
+        (["x", "--deadline", "nan"], "must be Unix seconds"),
+        (["x", "--expires-in", "9" * 400 + "d"], "at most 36500d"),
     ):
         ended = run("submit", *arguments)
         assert (ended.code, ended.stdout) == (2, ""), arguments
         assert told in " ".join(ended.stderr.split()), arguments
+
+
+def test_stdin_that_is_no_text_is_a_usage_error():
+    for arguments in (["-"], ["--file", "-"]):
+        ended = run("submit", *arguments, stdin=b"\xff\xfe")
+        assert (ended.code, ended.stdout) == (2, ""), arguments

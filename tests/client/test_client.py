@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 from openai import OpenAI
@@ -43,6 +44,18 @@ def test_the_environment_fills_in_what_was_not_given(monkeypatch: pytest.MonkeyP
     assert str(Raincheck().base_url) == "http://elsewhere:9/v1/"
     assert Raincheck().api_key == "rc_env"
     assert Raincheck(api_key="rc_arg", base_url="http://here").api_key == "rc_arg"
+
+
+@pytest.mark.parametrize("make", [Raincheck, AsyncRaincheck])
+def test_a_key_loses_the_end_of_its_line_and_is_refused_when_no_header_can_carry_it(
+    make: Callable[..., OpenAI], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert make(api_key="rc_file\n").api_key == "rc_file"
+    with pytest.raises(ValueError, match=r"^api_key must be"):
+        make(api_key="bad\nkey")
+    monkeypatch.setenv("RAINCHECK_API_KEY", "rc_é")
+    with pytest.raises(ValueError, match=r"^RAINCHECK_API_KEY must be"):
+        make()
 
 
 def test_openais_own_key_and_url_are_never_used(monkeypatch: pytest.MonkeyPatch) -> None:

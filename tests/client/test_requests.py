@@ -1,10 +1,13 @@
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from openai import NotFoundError
+from openai.types.chat import ChatCompletion
 
 from raincheck import AsyncRaincheck, Raincheck
+from raincheck.client import UnexpectedAnswer, UnexpectedResult
 from tests.client.servers import VERSION, Answer, Asked, ScriptedServer, a_record
 
 
@@ -97,3 +100,57 @@ def test_an_unknown_id_is_openais_not_found() -> None:
         for ask in (client.requests.retrieve, client.requests.wait, client.requests.result):
             with pytest.raises(NotFoundError, match="No such request"):
                 ask("req_0")
+
+
+def test_what_is_no_id_is_never_asked_for() -> None:
+    with ScriptedServer(one_record) as server, Raincheck(base_url=server.url) as client:
+        asks: list[Callable[[str], object]] = [
+            client.requests.retrieve,
+            client.requests.cancel,
+            client.requests.requeue,
+            client.requests.delete,
+            client.requests.wait,
+            client.requests.result,
+            client.chat.completions.retrieve_deferred,
+        ]
+        for ask in asks:
+            for wrong in ("", " ", ".", "..", "nope/../x"):
+                with pytest.raises(ValueError, match="is no id"):
+                    ask(wrong)
+    assert server.asked == []
+
+
+async def test_an_answer_without_a_list_is_no_empty_list() -> None:
+    with ScriptedServer(lambda _: Answer(200, {"status": "ok"})) as server:
+        with Raincheck(base_url=server.url) as client, pytest.raises(UnexpectedAnswer, match="Raincheck server"):
+            list(client.requests.list())
+        async with AsyncRaincheck(base_url=server.url) as aclient:
+            with pytest.raises(UnexpectedAnswer, match="Raincheck server"):
+                [request async for request in aclient.requests.list()]
+
+
+@pytest.mark.parametrize(("result", "raw"), [(None, b"null"), ([1, 2], b"")])
+def test_a_completion_that_is_no_object_is_an_error_of_its_own(result: object, raw: bytes) -> None:
+    def answer(asked: Asked) -> Answer:
+        body = raw if asked.path.endswith("/result") else a_record("completed", result=result)
+        return Answer(200, body, VERSION)
+
+    with ScriptedServer(answer) as server, Raincheck(base_url=server.url) as client:
+        for cast_to in (None, dict, ChatCompletion):
+            with pytest.raises(UnexpectedResult, match="no JSON object") as caught:
+                client.requests.wait("req_1", cast_to=cast_to)
+            assert caught.value.result == (raw if result is None else result)
+
+
+def test_a_result_of_no_known_type_may_be_any_json() -> None:
+    record = a_record("completed", operation="other", result=[1, 2])
+    with ScriptedServer(lambda _: Answer(200, record, VERSION)) as server, Raincheck(base_url=server.url) as client:
+        assert client.requests.wait("req_1") == [1, 2]
+
+
+def test_an_idempotency_key_that_no_header_can_carry_is_refused_before_the_call() -> None:
+    with ScriptedServer(one_record) as server, Raincheck(base_url=server.url) as client:
+        for key in ("a\r\nX: 1", "é", " a"):
+            with pytest.raises(ValueError, match="idempotency_key"):
+                client.requests.submit("/embeddings", body={}, idempotency_key=key)
+    assert server.asked == []

@@ -247,3 +247,16 @@ def test_the_log_level_is_a_setting_with_a_variable(tmp_path: Path):
 
 def test_settings_that_name_no_upstream_serve_the_embedded_model():
     assert [(one.name, one.kind, one.max_concurrency) for one in Settings().upstreams] == [("local", "local", 2)]
+
+
+def test_lengths_and_sizes_out_of_bounds_are_errors_of_the_setting(tmp_path: Path):
+    errors = errors_of(tmp_path, "", RAINCHECK_RETENTION="99999999999d", RAINCHECK_MAX_BODY="0")
+    assert errors == [
+        "RAINCHECK_RETENTION must be at most 36500d",
+        "RAINCHECK_MAX_BODY must be from 1 byte to 1GB",
+    ]
+
+
+def test_upstream_tables_in_the_plural_are_put_right(tmp_path: Path):
+    text = '[[upstreams]]\nname = "a"\nbase_url = "http://a"'
+    assert errors_of(tmp_path, text) == ["[[upstreams]] is not a table; did you mean [[upstream]]?"]

@@ -27,9 +27,7 @@ def test_anything_else_is_no_duration(given: object):
         parse_duration(given)
 
 
-@pytest.mark.parametrize(
-    ("given", "size"), [("32MiB", 32 << 20), (5, 5), ("1.5 kB", 1500), ("1GiB", 1 << 30), ("7", 7)]
-)
+@pytest.mark.parametrize(("given", "size"), [("32MiB", 32 << 20), (5, 5), ("1.5 kB", 1500), ("1GB", 10**9), ("7", 7)])
 def test_sizes_are_bytes_or_have_a_unit(given: object, size: int):
     assert parse_size(given) == size
 
@@ -68,3 +66,16 @@ def test_the_wrong_kind_is_refused(read: object, given: object):
     assert callable(read)
     with pytest.raises(ValueError, match="must be"):
         read(given)
+
+
+@pytest.mark.parametrize("given", ["36501d", 1e11, 10**400, "9" * 400 + "d"])
+def test_a_duration_that_time_has_no_room_for_is_refused(given: object):
+    """The largest ones become a number that no record can hold, or none at all."""
+    with pytest.raises(ValueError, match="must be at most 36500d"):
+        parse_duration(given)
+
+
+@pytest.mark.parametrize("given", [0, "0", "0.1", "2GB", 10**400, "9" * 400])
+def test_a_size_is_at_least_a_byte_and_no_more_than_a_record_holds(given: object):
+    with pytest.raises(ValueError, match="must be from 1 byte to 1GB"):
+        parse_size(given)

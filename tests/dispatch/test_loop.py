@@ -10,7 +10,7 @@ import pytest
 from raincheck.core.clock import SECOND, now
 from raincheck.core.errors import StoreUnavailable
 from raincheck.core.model import Beat, Fence, Finish, Lease, Priority
-from raincheck.core.outcome import FailureKind, Reply, Succeeded
+from raincheck.core.outcome import Failure, FailureKind, Reply, RequestError, Succeeded, UpstreamError
 from raincheck.core.status import Status
 from raincheck.dispatch.loop import RECORD_WITHIN
 from raincheck.store.protocol import Leases, Store
@@ -152,6 +152,18 @@ async def test_an_unreachable_upstream_hands_over_to_another(tmp_path: Path) -> 
         request = await engine.ended(await engine.submit())
         assert (request.status, request.attempt) == (Status.COMPLETED, 1)
         assert [work.request_id for work in alive.works] == [request.id]
+
+
+async def test_what_a_down_upstream_said_stays_with_the_request(tmp_path: Path) -> None:
+    """G8: its words may quote a payload, and every tenant sees why an upstream is down."""
+    said = RequestError("loading, but I remember 'secret'", upstream=UpstreamError("up", 503))
+    upstream = Scripted(script=answering(Failure(FailureKind.UNREACHABLE, said)))
+    async with an_engine(tmp_path, [upstream]) as engine:
+        id_ = await engine.submit()
+        await upstream.called.wait()
+        await engine.until(id_, lambda request: request.status is Status.PENDING)
+        [member] = engine.catalogue.members
+        assert member.down_reason == "it answered 503 and takes nothing just now"
 
 
 async def test_requests_wait_for_an_upstream_that_is_down(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """What stands before everything: hosts, origins, ids, and the marks on each answer."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.scripted import text
 from tests.server import Running, a_chat, running_server
 
 
@@ -135,3 +137,33 @@ async def test_a_websocket_is_not_spoken(server: Running) -> None:
     head = b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade, close\r\nupgrade: websocket\r\n\r\n"
 
     assert (await server.raw(head)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "path", ["/health/live", "/health/ready", "/metrics", "/v1/models", "/v1/requests", "/v1/requests/{id}", "/schema"]
+)
+async def test_head_is_answered_as_get_is_without_the_body(server: Running, path: str) -> None:
+    request_id = await server.defer()
+    await server.ended(request_id)
+    path = path.format(id=request_id)
+
+    got, head = await server.get(path), await server.call("HEAD", path)
+
+    assert (head.status, head.body) == (got.status, b"")
+    assert head.headers.keys() == got.headers.keys()
+    assert head.headers["content-type"] == got.headers["content-type"]
+
+
+async def test_head_of_a_stream_ends_with_the_head_and_serves_the_next_call(server: Running) -> None:
+    server.upstream.always(text(before=asyncio.Event()))
+    path = f"/v1/requests/{await server.defer()}/events"
+    lines = f"HEAD {path} HTTP/1.1\r\nhost: localhost\r\n\r\nGET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n"
+
+    answer = await server.raw(lines.encode(), until=b'{"status":"ok"}')
+
+    assert answer.count(b"HTTP/1.1 200 OK") == 2
+    assert b"event:" not in answer
+
+
+async def test_head_of_what_is_not_there_is_a_404(server: Running) -> None:
+    assert (await server.call("HEAD", "/v1/requests/req_none")).status == 404

@@ -101,3 +101,11 @@ async def test_xai_tells_that_an_upstream_refused_us_in_its_own_way(server: Runn
     answer = await server.post("/xai/v1/chat/completions", a_chat())
 
     assert (answer.status, answer.json["code"]) == (502, "Internal error")
+
+
+async def test_an_upstreams_status_beyond_all_statuses_is_a_502(server: Running) -> None:
+    server.upstream.script(reply("", 799))
+
+    answer = await server.post("/v1/chat/completions", a_chat())
+
+    assert (answer.status, answer.error["code"]) == (502, "upstream_broke")

@@ -2,11 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from raincheck.http.presence import ClientGone, while_present
+from tests.scripted import chunk, stream
+from tests.server import running_server
 
 
 class Line:
@@ -147,3 +151,26 @@ async def test_a_timeout_around_it_is_a_timeout() -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await while_present(Line().receive, Work()())
+
+
+@pytest.mark.parametrize("path", ["/events", "?wait=20", None])
+async def test_a_client_who_leaves_a_server_leaves_no_traceback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, path: str | None
+) -> None:
+    """Followers, waiters and those whose call is passed on (path None), before and after their answer has begun."""
+    async with running_server(tmp_path) as server:
+        server.upstream.always(stream(chunk("one"), ...))
+        request_id = await server.defer()
+        await server.upstream.received()
+        if path is None:
+            asking = server.session.post(f"{server.base_url}/completions", json={"model": "m", "stream": True})
+        else:
+            asking = server.session.get(f"{server.base_url}/requests/{request_id}{path}")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.2), asking as response:
+                await response.content.readany()
+        async with asyncio.timeout(5):
+            while any("run_asgi" in repr(task) for task in asyncio.all_tasks()):
+                await asyncio.sleep(0.005)
+
+    assert [record.message for record in caplog.records if record.name.startswith("uvicorn")] == []

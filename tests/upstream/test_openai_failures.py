@@ -7,7 +7,9 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
-from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.client_reqrep import ConnectionKey, RequestInfo
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from raincheck.core.clock import HOUR, SECOND, micros
 from raincheck.core.outcome import Failure, FailureKind, RequestError
@@ -20,6 +22,7 @@ REJECTED, TRANSIENT, BUSY, UNREACHABLE = (
     FailureKind.UNREACHABLE,
 )
 NOON = micros(1_790_000_000)
+HEADERS = CIMultiDictProxy(CIMultiDict[str]())
 
 
 def answered(status: int, body: Any = b"", **headers: str) -> Failure:
@@ -174,3 +177,23 @@ def _connector_error(kind: type[aiohttp.ClientConnectorError], cause: OSError) -
 def test_a_broken_call_is_told_from_one_that_never_began(error: Exception, kind: FailureKind, code: str | None) -> None:
     failure = failures.broke("pool", error)
     assert (failure.kind, failure.error.code) == (kind, code or "upstream_unreachable")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (_connector_error(aiohttp.ClientConnectorError, OSError(errno.ECONNREFUSED, "at 10.9")), "Connection refused"),
+        (_connector_error(aiohttp.ClientConnectorDNSError, OSError(-2, "no such name")), "no such host"),
+        (_connector_error(aiohttp.ClientConnectorSSLError, ssl.SSLError(1, "bad")), "TLS"),
+        (aiohttp.ConnectionTimeoutError("http://10.9:80"), "in time"),
+        (aiohttp.ClientOSError(errno.ECONNRESET, "10.9"), "broke the connection: Connection reset"),
+        (aiohttp.ServerDisconnectedError("10.9"), "broke the connection."),
+        (aiohttp.ClientResponseError(RequestInfo(URL("http://10.9"), "POST", HEADERS), ()), "no HTTP"),
+        (aiohttp.SocketTimeoutError("10.9"), "sent nothing for longer"),
+        (TimeoutError(), "did not answer within"),
+    ],
+)
+def test_a_broken_call_is_told_without_where_the_upstream_is(error: Exception, words: str) -> None:
+    message = failures.broke("up", error).error.message
+    assert words in message
+    assert not any(inside in message for inside in ("10.9", "pool", "Errno", "http:"))

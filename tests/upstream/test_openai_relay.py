@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from raincheck.core.errors import UpstreamBroke, UpstreamDown
-from tests.scripted import ScriptedUpstream, chunk, cut, drop, error, silence, stream, text
+from tests.scripted import Answer, ScriptedUpstream, chunk, cut, drop, error, reply, silence, stream, text
 from tests.upstream.openai_calls import CHAT, calling
 
 PAYLOAD = b'{"model":"m", "messages":[],"stream":true}'
@@ -97,3 +97,37 @@ async def test_a_connection_that_breaks_midway_says_so() -> None:
         async with upstream.relay(CHAT, PAYLOAD) as relayed:
             with pytest.raises(UpstreamBroke, match="broke the connection"):
                 _ = [piece async for piece in relayed.body]
+
+
+KEY = "sk-0123456789abcdefghij"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [error(400, f"you sent Bearer {KEY}"), stream({"error": {"message": KEY}}), reply({"headers": KEY})],
+)
+async def test_a_key_that_an_upstream_quotes_is_not_relayed(answer: Answer) -> None:
+    async with ScriptedUpstream() as server, calling(server, api_key=KEY) as upstream:
+        server.script(answer)
+        async with upstream.relay(CHAT, PAYLOAD) as relayed:
+            body = b"".join([piece async for piece in relayed.body])
+    assert KEY.encode() not in body
+    assert b"***" in body
+
+
+async def test_a_word_in_place_of_a_key_is_hidden_in_errors_and_left_in_answers() -> None:
+    async with ScriptedUpstream() as server, calling(server, api_key="lm-studio") as upstream:
+        server.script(reply({"owned_by": "lm-studio"}), error(401, "lm-studio"))
+        bodies: list[bytes] = []
+        for _ in range(2):
+            async with upstream.relay(CHAT, PAYLOAD) as relayed:
+                bodies.append(b"".join([piece async for piece in relayed.body]))
+    assert [b"lm-studio" in body for body in bodies] == [True, False]
+
+
+@pytest.mark.parametrize("status", [600, 799])
+async def test_a_number_that_is_no_status_is_an_upstream_that_broke(status: int) -> None:
+    async with ScriptedUpstream() as server, calling(server) as upstream:
+        server.script(reply("", status))
+        with pytest.raises(UpstreamBroke, match=f"answered {status}"):
+            await upstream.relay(CHAT, PAYLOAD).__aenter__()

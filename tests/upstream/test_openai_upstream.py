@@ -34,6 +34,7 @@ from tests.upstream.openai_calls import CHAT, Told, body_of, calling, content_of
 DEEP = b'{"data":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 HALF = (chunk("one "), chunk("two "))
 SOON = SECOND // 10
+KEY = "sk-0123456789abcdefghij"
 
 
 # --- answers
@@ -276,6 +277,30 @@ async def test_a_key_that_an_upstream_quotes_is_not_passed_on() -> None:
     assert b"sk-secret" not in msgspec.json.encode(failure.error)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [stream({"error": {"message": KEY}}), stream(*HALF, KEY), reply(KEY), reply({"error": {"message": KEY}})],
+)
+async def test_a_key_quoted_in_what_looks_like_a_success_is_not_passed_on(answer: Answer) -> None:
+    async with ScriptedUpstream() as server, calling(server, api_key=KEY) as upstream:
+        server.script(answer)
+        failure = the_failure(await upstream.perform(some_work(), Told()))
+    said = msgspec.json.encode(failure.error)
+    assert KEY.encode() not in said
+    assert b"***" in said
+
+
+@pytest.mark.parametrize("body", ["null", "[1,2]", '"words"', "3"])
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_completion_that_is_no_object_is_no_result(body: str, streams: bool) -> None:
+    async with ScriptedUpstream() as server, calling(server, stream=streams) as upstream:
+        server.script(reply(body), reply(body))
+        failure = the_failure(await upstream.perform(some_work(), Told()))
+        other = the_reply(await upstream.perform(some_work("/rerank"), Told()))
+    assert (failure.kind, failure.error.code) == (FailureKind.TRANSIENT, "upstream_not_json")
+    assert other.body == body.encode()
+
+
 async def test_redirects_are_not_followed() -> None:
     async with ScriptedUpstream() as server, calling(server) as upstream:
         server.script(reply("", 307, location=f"{server.base_url}/elsewhere"))
@@ -388,6 +413,12 @@ async def test_probe_lists_the_models() -> None:
         assert await upstream.probe() == {"a", "b"}
 
 
+async def test_an_entry_without_a_name_takes_nothing_from_the_other_models() -> None:
+    async with ScriptedUpstream() as server, calling(server) as upstream:
+        server.on_models = reply({"data": [{"id": "a"}, {"id": None}, {"id": 3}, {"id": ""}, {}, "b", {"id": "c"}]})
+        assert await upstream.probe() == {"a", "c"}
+
+
 @pytest.mark.parametrize("status", [404, 405, 501])
 async def test_a_server_without_a_list_of_models_is_up(status: int) -> None:
     async with ScriptedUpstream() as server, calling(server) as upstream:
@@ -401,6 +432,7 @@ async def test_a_server_without_a_list_of_models_is_up(status: int) -> None:
         (error(401), "api_key_env"),
         (error(503, "Loading model"), "Loading model"),
         (reply({"hello": 1}), "base_url"),
+        (reply({"data": [{"id": None}]}), "base_url"),
         (reply("<html>"), "base_url"),
         (reply(b'{"data":[{"id":"\xff"}]}'), "base_url"),
         (reply(DEEP), "base_url"),

@@ -101,7 +101,9 @@ async def test_the_second_parameter_may_be_left_out():
 def returns(payload: Json) -> Any:
     return {
         "text": '{"a": 1.0, "usage": {"b": 2}}',
-        "bytes": b"[1, 2]",
+        "bytes": b' {"b": [1, 2]}',
+        "list": [1, 2],
+        "null": None,
         "rich": {"at": datetime(2030, 1, 2, tzinfo=UTC)},
         "object": object(),
         "no json": "hello",
@@ -115,7 +117,7 @@ def returns(payload: Json) -> Any:
     ("what", "body", "usage"),
     [
         ("text", b'{"a": 1.0, "usage": {"b": 2}}', b'{"b": 2}'),
-        ("bytes", b"[1, 2]", None),
+        ("bytes", b' {"b": [1, 2]}', None),
         ("rich", b'{"at":"2030-01-02T00:00:00Z"}', None),
     ],
 )
@@ -124,8 +126,8 @@ async def test_json_text_is_passed_on_as_it_is_and_rich_values_are_written(what:
         assert await upstream.perform(some_work(text=what), KeptReport()) == Reply(body, usage=usage)
 
 
-@pytest.mark.parametrize("what", ["object", "no json", "cut off", "not utf-8", "a surrogate"])
-async def test_a_result_that_is_no_json_fails_for_good_and_says_so(what: str):
+@pytest.mark.parametrize("what", ["object", "no json", "cut off", "not utf-8", "a surrogate", "list", "null"])
+async def test_a_completion_that_is_no_json_object_fails_for_good_and_says_so(what: str):
     async with serving("returns") as upstream:
         failure = await upstream.perform(some_work(text=what), KeptReport())
 

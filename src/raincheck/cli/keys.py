@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from raincheck.cli.extras import need_server, settings_for
-from raincheck.cli.options import AsJson, Config, StoreUrl
+from raincheck.cli.options import AsJson, Config, Name, StoreUrl, Tenant
 from raincheck.cli.show import moment, print_table
 from raincheck.core.clock import now, seconds
 from raincheck.core.settings import sqlite_path
@@ -26,9 +26,9 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make, list 
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="What the key is for.")],
+    name: Name,
     *,
-    tenant: Annotated[str, typer.Option(help="Whose requests it sees.")] = "default",
+    tenant: Tenant = "default",
     scopes: Annotated[str, typer.Option(help="What it may do.")] = ",".join(SCOPES),
     max_pending: Annotated[int | None, typer.Option(min=1, help="The tenant's cap on pending requests.")] = None,
     max_body: Annotated[str | None, typer.Option(metavar="SIZE", help="The tenant's largest body, as 2MiB.")] = None,

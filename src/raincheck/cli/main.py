@@ -13,6 +13,13 @@ from raincheck.cli.options import JSON_ASKED
 class Desk(TyperGroup):
     """The commands, with errors told in a line instead of a traceback."""
 
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        for argument in args:
+            # Python lets other bytes pass as halves of characters, which can be sent nowhere.
+            if any("\ud800" <= letter <= "\udfff" for letter in argument):
+                raise typer.BadParameter(f"{argument!r} is not UTF-8 text", ctx)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: typer.Context) -> object:  # pyright: ignore[reportIncompatibleMethodOverride]
         try:
             return super().invoke(ctx)

@@ -13,9 +13,21 @@ def _remember(ctx: typer.Context, asked: bool) -> bool:
 
 
 def _id(given: str) -> str:
-    if not given.strip() or "/" in given:
+    if not given.strip(" .") or "/" in given:
         raise typer.BadParameter("must be the id of a request, as in req_0199…")
     return given.strip()
+
+
+def _name(given: str) -> str:
+    if not given.strip() or not given.isprintable():
+        raise typer.BadParameter("must be text on one line, and not empty")
+    return given
+
+
+def _header(given: str) -> str:
+    if not given.isascii() or not given.isprintable() or given != given.strip():
+        raise typer.BadParameter("must be printable ASCII on one line, without spaces around it")
+    return given
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.", callback=_remember)]
@@ -35,3 +47,9 @@ StoreUrl = Annotated[
 Timeout = Annotated[str, typer.Option("--timeout", metavar="DURATION", help="How long to wait: 30s, 10m, 1h.")]
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of requests.", parser=_id, show_default=False)]
 OneId = Annotated[str, typer.Argument(metavar="ID", help="The id of a request.", parser=_id, show_default=False)]
+Name = Annotated[str, typer.Argument(help="What the key is for.", parser=_name, metavar="NAME")]
+Tenant = Annotated[str, typer.Option(help="Whose requests it sees.", parser=_name, metavar="NAME")]
+IdempotencyKey = Annotated[
+    str | None,
+    typer.Option(metavar="KEY", help="The same key and body give the same request again.", parser=_header),
+]

@@ -2,13 +2,16 @@
 
 import json
 import sys
+from contextlib import suppress
+from datetime import datetime
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
 from raincheck.cli.exits import Code, Problem
-from raincheck.cli.options import AsJson, BaseUrl, Timeout
+from raincheck.cli.options import AsJson, BaseUrl, IdempotencyKey, Timeout
 from raincheck.cli.talk import connect, print_record
 from raincheck.cli.wait import seconds_of, wait_for_all
 
@@ -42,9 +45,7 @@ def submit(
         str | None, typer.Option(metavar="URL", help="Recorded with the request; nothing is sent there yet.")
     ] = None,
     max_attempts: Annotated[int | None, typer.Option(min=1, help="How many tries it gets.")] = None,
-    idempotency_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="The same key and body give the same request again.")
-    ] = None,
+    idempotency_key: IdempotencyKey = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait and print the answer.")] = False,
     timeout: Timeout = "10m",
     base_url: BaseUrl = None,
@@ -61,8 +62,8 @@ def submit(
     patience = seconds_of(timeout, "--timeout")
     options = _options(
         webhook_url=webhook_url,
-        not_before=_time(not_before),
-        deadline=_time(deadline),
+        not_before=_time(not_before, "--not-before"),
+        deadline=_time(deadline, "--deadline"),
         expires_in=None if expires_in is None else seconds_of(expires_in, "--expires-in"),
         max_attempts=max_attempts,
         idempotency_key=idempotency_key,
@@ -93,14 +94,29 @@ def _body(prompt: str | None, file: str | None, system: str | None, path: str) -
         return _read_body(file)
     if path != CHAT:
         raise typer.BadParameter("a prompt is a chat; for another path give the body with --file", param_hint="--path")
-    text = sys.stdin.read() if prompt == "-" else prompt
+    text = _read_prompt() if prompt == "-" else prompt
+    if not text or not text.strip():
+        raise typer.BadParameter("is empty", param_hint="PROMPT")
     messages = [{"role": "system", "content": system}] if system is not None else []
     return {"messages": [*messages, {"role": "user", "content": text}]}
 
 
+def _read_prompt() -> str:
+    try:
+        return _read_stdin()
+    except UnicodeDecodeError:
+        raise typer.BadParameter("stdin is not UTF-8 text", param_hint="PROMPT") from None
+
+
+def _read_stdin() -> str:
+    """In UTF-8 and strictly: in some locales Python would let other bytes pass that can be sent nowhere."""
+    return sys.stdin.buffer.read().decode()
+
+
 def _read_body(file: str) -> dict[str, Any]:
     try:
-        body: object = json.loads(sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8"))
+        body: object = json.loads(_read_stdin() if file == "-" else Path(file).read_text(encoding="utf-8"))
+        json.dumps(body, ensure_ascii=False).encode()  # `"\ud800"` can be read, but not sent
     except OSError as error:
         raise typer.BadParameter(f"{file} cannot be read: {error.strerror}", param_hint="--file") from None
     except ValueError as error:
@@ -120,11 +136,27 @@ def _metadata(pairs: list[str]) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
-def _time(text: str | None) -> float | str | None:
+def _time(text: str | None, option: str) -> float | None:
+    """Unix seconds of a time given as such, or with date and zone."""
+    if text is None:
+        return None
+    with suppress(ValueError):
+        return _unix_seconds(text)
+    told = "must be Unix seconds or an RFC 3339 time with its zone, as in 2027-01-31T12:00:00Z"
+    raise typer.BadParameter(told, param_hint=option)
+
+
+def _unix_seconds(text: str) -> float:
     try:
-        return None if text is None else float(text)
+        unix_seconds = float(text)
     except ValueError:
-        return text  # RFC 3339: the server reads it, and says so when it cannot
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise
+        unix_seconds = moment.timestamp()
+    if not 0 <= unix_seconds < inf:
+        raise ValueError(text)
+    return unix_seconds
 
 
 def first_model(client: "Raincheck") -> str:

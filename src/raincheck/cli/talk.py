@@ -16,11 +16,18 @@ DEFAULT_URL = "http://127.0.0.1:8421"
 
 def connect(base_url: str | None) -> "Raincheck":
     """A client of that server; the key comes from RAINCHECK_API_KEY, never from a flag that others could read."""
+    import httpx2
+
     from raincheck.client import Raincheck
 
     if base_url and not base_url.startswith(("http://", "https://")):
         raise Problem(f"the server's URL must begin with http:// or https://, not {base_url!r}", Code.USAGE)
-    return Raincheck(base_url=base_url or DEFAULT_URL)
+    try:
+        return Raincheck(base_url=base_url or DEFAULT_URL)
+    except ValueError as error:  # of the key
+        raise Problem(str(error), Code.USAGE, "usage") from None
+    except httpx2.InvalidURL as error:
+        raise Problem(f"the server's URL {base_url!r} is none: {error}", Code.USAGE, "usage") from None
 
 
 def print_record(request: "Request") -> None:
@@ -28,11 +35,11 @@ def print_record(request: "Request") -> None:
     typer.echo(json.dumps(request.to_dict(mode="json"), ensure_ascii=False))
 
 
-def answer_text(result: Mapping[str, object] | None) -> str:
+def answer_text(result: object) -> str:
     """What a person wants to read of a result: the text of a completion, else the JSON."""
     if result is None:
         return ""
-    choices = result.get("choices")
+    choices = cast("Mapping[str, object]", result).get("choices") if isinstance(result, dict) else None
     texts = [_choice_text(choice) for choice in cast("Sequence[object]", choices)] if isinstance(choices, list) else []
     if texts and all(text is not None for text in texts):
         return "\n\n".join(text or "" for text in texts)

@@ -9,6 +9,8 @@ from raincheck.client.errors import (
     RequestExpired,
     RequestFailed,
     StillRunning,
+    UnexpectedAnswer,
+    UnexpectedResult,
     WaitStopped,
     WaitTimeout,
 )
@@ -34,6 +36,8 @@ __all__ = [
     "Status",
     "StillRunning",
     "Ticket",
+    "UnexpectedAnswer",
+    "UnexpectedResult",
     "UpstreamError",
     "WaitStopped",
     "WaitTimeout",

@@ -10,6 +10,7 @@ from openai import AsyncOpenAI, OpenAI
 
 from raincheck.client.chat import AsyncDeferrableChat, DeferrableChat
 from raincheck.client.requests import AsyncRequests, Requests
+from raincheck.client.submitting import header_text
 from raincheck.client.twins import share_docs
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8421"
@@ -23,6 +24,7 @@ class Raincheck(OpenAI):
     `base_url` is that of any server that speaks the deferred protocol: the argument, else RAINCHECK_BASE_URL, else
     http://127.0.0.1:8421; /v1 is appended when it has no path. `api_key` is the argument, else RAINCHECK_API_KEY, else
     a placeholder: an OPENAI_API_KEY in the environment is never sent. Other options are openai's own.
+    Raises ValueError for a key that no header can carry.
     """
 
     def __init__(
@@ -73,4 +75,6 @@ def _base_url(given: str | httpx2.URL | None) -> str:
 
 
 def _api_key(given: Any) -> Any:
-    return given or os.environ.get("RAINCHECK_API_KEY") or PLACEHOLDER_KEY
+    """Of a key that was read from a file, the line's end is no part."""
+    key, name = (given, "api_key") if given else (os.environ.get("RAINCHECK_API_KEY"), "RAINCHECK_API_KEY")
+    return header_text(key.strip(), name) or PLACEHOLDER_KEY if isinstance(key, str) else key or PLACEHOLDER_KEY

@@ -42,11 +42,18 @@ class AskAgain(Exception):
 
 
 def request_path(request_id: str, action: str = "") -> str:
-    return f"/requests/{quote(request_id, safe='')}{action}"
+    return f"/requests/{_segment(request_id)}{action}"
 
 
 def deferred_path(request_id: str) -> str:
-    return f"/chat/deferred-completion/{quote(request_id, safe='')}"
+    return f"/chat/deferred-completion/{_segment(request_id)}"
+
+
+def _segment(request_id: str) -> str:
+    """The id as one segment of a path. Raises ValueError for what would lead to another path."""
+    if not request_id.strip(" .") or "/" in request_id:
+        raise ValueError(f"{request_id!r} is no id of a request, as in req_0199…")
+    return quote(request_id, safe="")
 
 
 def question(dialect: Dialect, seen: Request, wait: float, timeout: float) -> Call:

@@ -3,6 +3,8 @@
 openai.OpenAIError
 └── RaincheckClientError
     ├── NoRequestId         the server took the call and named no request to come back for
+    ├── UnexpectedAnswer    the server's answer is none that a Raincheck server gives
+    ├── UnexpectedResult    it completed, with a result that is not of the type asked for
     ├── StillRunning        the waiting is over, the work goes on
     │   ├── WaitTimeout     the time ran out (also a TimeoutError)
     │   └── WaitStopped     the stop event was set
@@ -31,6 +33,21 @@ class NoRequestId(RaincheckClientError):
             f"It answered: {shown}. Is this a server that can defer requests?"
         )
         self.body = body
+
+
+class UnexpectedAnswer(RaincheckClientError):
+    """The server answered something else than a Raincheck server does."""
+
+
+class UnexpectedResult(RaincheckClientError):
+    """The request completed, but its result is no JSON object, and so not of the type asked for. `.request` is the
+    record, `.result` what the upstream answered: JSON, or bytes when it is none."""
+
+    def __init__(self, request: Request, result: object) -> None:
+        super().__init__(f"Request {request.id} completed with a result that is no JSON object: {str(result)[:200]}")
+        self.request = request
+        self.request_id = request.id
+        self.result = result
 
 
 class StillRunning(RaincheckClientError):

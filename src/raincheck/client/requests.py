@@ -11,6 +11,7 @@ from openai.pagination import AsyncCursorPage, SyncCursorPage
 
 from raincheck.client import events
 from raincheck.client.dialect import Dialect, request_path
+from raincheck.client.errors import UnexpectedAnswer
 from raincheck.client.models import Request, RequestDeleted, Status
 from raincheck.client.submitting import DeferOptions, Submission, accepted_natively, plain, submission
 from raincheck.client.ticket import AsyncTicket, BlockingWaitOptions, Ticket, WaitOptions
@@ -33,6 +34,25 @@ class Filters(TypedDict, total=False):
     """The id to go on from."""
     limit: int | None
     """How many to fetch at a time; iterating goes on to the end."""
+
+
+class _Page:
+    """What both kinds of page check: an answer without a list is no empty list."""
+
+    data: Any
+
+    def _get_page_items(self) -> Any:
+        if not isinstance(getattr(self, "data", None), list):
+            raise UnexpectedAnswer("The answer holds no list of requests. Is this a Raincheck server?")
+        return self.data
+
+
+class _RequestPage(_Page, SyncCursorPage[Request]):
+    pass
+
+
+class _AsyncRequestPage(_Page, AsyncCursorPage[Request]):
+    pass
 
 
 class Requests:
@@ -67,9 +87,7 @@ class Requests:
 
     def list(self, **filters: Unpack[Filters]) -> SyncCursorPage[Request]:
         """Requests that fit all the filters; iterating fetches page after page, of `limit` each."""
-        return self._client.get_api_list(
-            "/requests", model=Request, page=SyncCursorPage[Request], options=_query(filters)
-        )
+        return self._client.get_api_list("/requests", model=Request, page=_RequestPage, options=_query(filters))
 
     def cancel(self, request_id: str) -> Request:
         """Cancel it: a pending one is never sent upstream, a running one is aborted. Harmless on one that has ended."""
@@ -135,9 +153,7 @@ class AsyncRequests:
         return await self._client.get(request_path(request_id), cast_to=Request)
 
     def list(self, **filters: Unpack[Filters]) -> AsyncPaginator[Request, AsyncCursorPage[Request]]:
-        return self._client.get_api_list(
-            "/requests", model=Request, page=AsyncCursorPage[Request], options=_query(filters)
-        )
+        return self._client.get_api_list("/requests", model=Request, page=_AsyncRequestPage, options=_query(filters))
 
     async def cancel(self, request_id: str) -> Request:
         return await self._client.post(request_path(request_id, "/cancel"), cast_to=Request)

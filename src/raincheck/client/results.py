@@ -8,7 +8,7 @@ from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 
 from raincheck.client.dialect import request_path
-from raincheck.client.errors import RequestCancelled, RequestExpired, RequestFailed
+from raincheck.client.errors import RequestCancelled, RequestExpired, RequestFailed, UnexpectedResult
 from raincheck.client.models import Request
 from raincheck.client.steps import Call, Flow, send
 
@@ -25,8 +25,8 @@ _TYPES: dict[str, type[BaseModel]] = {
 def collect(request: Request, cast_to: type[T] | None) -> Flow[T]:
     """The result of an ended request as `cast_to`, an openai model or `dict`; None picks the type by the operation, a
     plain dict when there is none. Asks the server once more for a result that the record did not carry: large ones,
-    and those that are no JSON objects (these come as `bytes`). Raises `RequestFailed`, `RequestCancelled` or
-    `RequestExpired`."""
+    and those that are no JSON objects (these come as `bytes`). Raises `RequestFailed`, `RequestCancelled`,
+    `RequestExpired`, or `UnexpectedResult` when a type is wanted and the result is no JSON object."""
     match request.status:
         case "failed":
             raise RequestFailed(request)
@@ -36,18 +36,17 @@ def collect(request: Request, cast_to: type[T] | None) -> Flow[T]:
             raise RequestExpired(request)
         case _:
             pass
-    body = request.result
+    wanted: Any = cast_to or _TYPES.get(request.operation or "")
+    body: object = request.result  # The record is not checked against its types: it may be any JSON.
     if body is None:
         reply = yield from send(Call("GET", request_path(request.id, "/result"), timeout=600.0))
         if reply.error is not None:
             raise reply.error
         body = reply.json()
-        if body is None:
-            return cast("T", reply.body)
-    return typed(body, cast_to or _TYPES.get(request.operation or ""))
-
-
-def typed(body: dict[str, Any], cast_to: Any) -> Any:
-    if isinstance(cast_to, type) and issubclass(cast_to, BaseModel):
-        return cast_to.construct(**body)
-    return body
+        body = reply.body if body is None else body
+    if isinstance(wanted, type) and issubclass(wanted, BaseModel | dict):
+        if not isinstance(body, dict):
+            raise UnexpectedResult(request, body)
+        if issubclass(wanted, BaseModel):
+            return cast("T", wanted.construct(**body))
+    return cast("T", body)

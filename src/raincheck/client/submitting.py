@@ -66,9 +66,17 @@ def submission(params: Mapping[str, Any], prefer: str) -> Submission:
     """Part the options from the parameters of the call. `prefer` is what is asked of a server that knows RFC 7240."""
     rest = {name: value for name, value in params.items() if name not in DeferOptions.__annotations__}
     given = {name: params[name] for name in DeferOptions.__annotations__ if params.get(name) is not None}
-    headers = {"Idempotency-Key": given.pop("idempotency_key", None) or uuid4().hex, "Prefer": prefer}
+    key = header_text(given.pop("idempotency_key", None) or uuid4().hex, "idempotency_key")
+    headers = {"Idempotency-Key": key, "Prefer": prefer}
     options = {_WIRE_NAMES.get(name, name): plain(value) for name, value in given.items()}
     return Submission(rest, {"raincheck": options} if options else {}, headers)
+
+
+def header_text(text: str, name: str) -> str:
+    """The text as it is, if a header can carry it. Raises ValueError, which does not repeat it: it may be a key."""
+    if text.isascii() and text.isprintable() and text == text.strip():
+        return text
+    raise ValueError(f"{name} must be printable ASCII on one line, without spaces around it.")
 
 
 def chat_submission(params: ChatParams) -> dict[str, Any]:

@@ -91,7 +91,8 @@ class Ticket(_Ticket[T]):
         an async wait is ended by cancelling its task.
 
         Raises `WaitTimeout` (with `cancel_on_timeout` the request is then cancelled at the server as well),
-        `WaitStopped`, `RequestFailed`, `RequestCancelled`, `RequestExpired`, or openai's error for the exchange.
+        `WaitStopped`, `RequestFailed`, `RequestCancelled`, `RequestExpired`, `UnexpectedResult`, or openai's error for
+        the exchange.
         """
         with watching(on_update, progress=progress) as observer:
             patience = Patience(

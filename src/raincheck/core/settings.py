@@ -190,6 +190,9 @@ def read(
     reading = Reading()
     table = _read_file(config, env, reading)
     queues, upstreams = table.pop("queue", {}), table.pop("upstream", [])
+    if _tables(table.get("upstreams")):
+        del table["upstreams"]
+        reading.errors.append("[[upstreams]] is not a table; did you mean [[upstream]]?")
     in_file = _take(_flatten(table), SETTINGS, "", reading.errors)
     over = _read_variables(env, upstreams, reading)
     by_flag = [replace(setting, name=setting.flag or setting.name) for setting in SETTINGS]

@@ -1,15 +1,20 @@
 """Units: what a setting's value may be, and how to read it as people write it (`15s`, `7d`, `32MiB`)."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import cast
 from urllib.parse import urlsplit
 
-from raincheck.core.clock import DAY, HOUR, MINUTE, SECOND, micros
+from raincheck.core.clock import DAY, HOUR, MINUTE, SECOND
 
 _DURATIONS = {"us": 1, "ms": 1_000, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+LONGEST = 36_500 * DAY
+"""No duration is longer, so that a time and a duration always make a time that can be kept and shown."""
+LARGEST = 10**9
+"""No body is larger: it is what SQLite holds in one value."""
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
 
 
@@ -24,24 +29,32 @@ class Unit:
 
 def parse_duration(given: object) -> int:
     """Microseconds from a number of seconds or from text such as `15s`, `500ms`, `7d`. Raises ValueError."""
-    if isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given < 1e11:
-        return micros(given)
-    if isinstance(given, str) and (match := _QUANTITY.fullmatch(given.strip().lower())):
-        unit = _DURATIONS.get(match[2] or "s")
-        if unit is not None:
-            return round(float(match[1]) * unit)
-    raise ValueError("must be a number of seconds, or a number with ms, s, m, h or d, as in 15s")
+    length = _quantity(given, _DURATIONS, "s")
+    if length is None:
+        raise ValueError("must be a number of seconds, or a number with ms, s, m, h or d, as in 15s")
+    if length > LONGEST:
+        raise ValueError(f"must be at most {show_duration(LONGEST)}")
+    return round(length)
 
 
 def parse_size(given: object) -> int:
     """Bytes from a number or from text such as `32MiB`. Raises ValueError."""
-    if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
-        return given
+    size = None if isinstance(given, float) else _quantity(given, _SIZES, "")
+    if size is None:
+        raise ValueError("must be a number of bytes, or a number with KiB, MiB, GiB, kB, MB or GB, as in 32MiB")
+    if not 1 <= size <= LARGEST:
+        raise ValueError("must be from 1 byte to 1GB")
+    return round(size)
+
+
+def _quantity(given: object, units: Mapping[str, int], plain: str) -> float | None:
+    """A number or text with a unit in the least unit, not rounded yet: it may be too large for that."""
+    if isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given < inf:
+        return given * units[plain]
     if isinstance(given, str) and (match := _QUANTITY.fullmatch(given.strip().lower())):
-        unit = _SIZES.get(match[2])
-        if unit is not None:
-            return round(float(match[1]) * unit)
-    raise ValueError("must be a number of bytes, or a number with KiB, MiB, GiB, kB, MB or GB, as in 32MiB")
+        unit = units.get(match[2] or plain)
+        return None if unit is None else float(match[1]) * unit
+    return None
 
 
 def show_duration(us: int) -> str:

@@ -125,7 +125,7 @@ class Attempt:
             text = f"The adapter for {self.member.name} broke: {type(error).__name__}: {error}"
             answer = Failure(FailureKind.TRANSIENT, RequestError(text, code="adapter_error"))
         if isinstance(answer, Failure) and answer.kind is FailureKind.UNREACHABLE:
-            self._catalogue.mark_down(self.member, answer.error.message)
+            self._catalogue.mark_down(self.member, _why(answer.error))
         return answer
 
     def _outcome(self, answer: Reply | Failure | None) -> Outcome | None:
@@ -150,6 +150,12 @@ class Attempt:
     @property
     def fence(self) -> Fence:
         return self.lease.fence
+
+
+def _why(error: RequestError) -> str:
+    """Why an upstream is down, fit for logs and for every tenant: what it said itself may quote someone's payload."""
+    status = error.upstream and error.upstream.status
+    return error.message if status is None else f"it answered {status} and takes nothing just now"
 
 
 def _work(lease: Lease) -> Work:

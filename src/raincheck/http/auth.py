@@ -1,5 +1,6 @@
 """Takes a call's Authorization header, hands on the tenant."""
 
+from raincheck.core.errors import ScopeMissing
 from raincheck.core.model import Tenant
 from raincheck.http.edge import Call, edge_of
 
@@ -7,6 +8,15 @@ from raincheck.http.edge import Call, edge_of
 async def caller(call: Call, scope: str) -> Tenant:
     """The tenant who calls. Raises KeyMissing, KeyInvalid, ScopeMissing."""
     return await edge_of(call).gate.enter(_bearer(call), scope=scope)
+
+
+async def may_read(call: Call) -> bool:
+    """Whether the caller, let in to write, may see results and all else that was recorded."""
+    try:
+        await caller(call, "read")
+    except ScopeMissing:
+        return False
+    return True
 
 
 def _bearer(call: Call) -> str | None:

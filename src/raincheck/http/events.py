@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from itertools import islice
 
@@ -10,13 +10,14 @@ import msgspec
 from litestar import get
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from raincheck.core.errors import RaincheckError
 from raincheck.core.model import Request
 from raincheck.core.status import Status
 from raincheck.http.answer import send_stream
 from raincheck.http.auth import caller
-from raincheck.http.edge import Call, Edge, edge_of
+from raincheck.http.edge import Call, edge_of
 from raincheck.http.openapi import EVENTS
-from raincheck.http.presence import while_present
+from raincheck.http.presence import ClientGone, while_present
 from raincheck.http.render import view_json
 from raincheck.intake.retrieve import LOOK_AGAIN
 from raincheck.live import Notes
@@ -27,32 +28,43 @@ HEADERS = (("content-type", "text/event-stream; charset=utf-8"),)
 @get("/v1/requests/{request_id:str}/events", operation_class=EVENTS, tags=["Requests"])
 async def follow_request(request: Call) -> ASGIApp:
     tenant = await caller(request, "read")
-    edge = edge_of(request)
     request_id = request.scope["path_params"]["request_id"]
-    await edge.store.requests.get(tenant.name, request_id)  # An unknown id is a 404, not an empty stream.
-    return EventStream(edge, tenant.name, request_id, _last_seen(request))
+    await edge_of(request).store.requests.get(tenant.name, request_id)  # An unknown id is a 404, not an empty stream.
+    return EventStream(request, tenant.name, request_id, _last_seen(request))
 
 
 @dataclass(frozen=True, slots=True)
 class EventStream:
-    """The stream of one request, until its end, until the client hangs up, or until the server stops."""
+    """The stream of one request, until its end, until the client hangs up or may no longer read, or until the server
+    stops.
+    """
 
-    edge: Edge
+    call: Call
     tenant: str
     request_id: str
     seen: tuple[int, int]
     """The fence and the number of the last delta the client has."""
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
-        await while_present(receive, self._tell(send))
+        # The answer has begun: of a client who hangs up there is nothing more to tell anyone.
+        with suppress(ClientGone):
+            await while_present(receive, self._tell(send))
 
     async def _tell(self, send: Send) -> None:
-        async with aclosing(self._events()) as events:
+        async with aclosing(self._until_refused()) as events:
             await send_stream(send, 200, HEADERS, events)
+
+    async def _until_refused(self) -> AsyncGenerator[bytes]:
+        """The events; when the key, the request or the store is gone they just end: who connects again is told why."""
+        async with aclosing(self._events()) as events:
+            with suppress(RaincheckError):
+                async for event in events:
+                    yield event
 
     async def _events(self) -> AsyncGenerator[bytes]:
         clock = asyncio.get_running_loop().time
-        live = self.edge.live
+        edge = edge_of(self.call)
+        live = edge.live
         teller = _Teller(self.seen)
         notes = request = None
         quiet_since = read_at = clock()
@@ -64,7 +76,8 @@ class EventStream:
                 if request is None or watch.moved or closed or notes is not before or clock() - read_at >= LOOK_AGAIN:
                     watch.moved = False
                     read_at = clock()
-                    request = await self.edge.store.requests.get(self.tenant, self.request_id)
+                    await caller(self.call, "read")  # Keys are revoked while streams are open.
+                    request = await edge.store.requests.get(self.tenant, self.request_id)
                 told = teller.notes(before)
                 if request.status.final:
                     told += teller.notes(notes)
@@ -77,14 +90,14 @@ class EventStream:
                     return
                 if told:
                     quiet_since = clock()
-                elif clock() - quiet_since >= self.edge.limits.keep_alive_every:
+                elif clock() - quiet_since >= edge.limits.keep_alive_every:
                     yield b": keep-alive\n\n"
                     quiet_since = clock()
-                patience = quiet_since + self.edge.limits.keep_alive_every - clock()
+                patience = quiet_since + edge.limits.keep_alive_every - clock()
                 await watch.news(max(0.0, min(LOOK_AGAIN, patience)))
 
     async def _status(self, request: Request) -> bytes:
-        return _event("status", view_json(await self.edge.desk.complete(request)))
+        return _event("status", view_json(await edge_of(self.call).desk.complete(request)))
 
 
 class _Teller:

@@ -63,6 +63,8 @@ class Guard:
             await send(message)
 
         answer_to = sign if body is None else body.linger(sign)
+        if scope["method"] == "HEAD":
+            scope, answer_to = {**scope, "method": "GET"}, _head_of(answer_to)
         try:
             self._check(cast("HTTPScope", scope), headers, body)
         except RaincheckError as error:
@@ -111,6 +113,20 @@ class Guard:
         # Without CORS a page could not read the answer, but what it sent would have been done.
         if host is None or urlsplit(text).netloc.encode("latin-1") != host:
             raise CrossSite
+
+
+def _head_of(send: Send) -> Send:
+    """A `send` that ends an answer after its head: HEAD is GET without the rest (RFC 9110, section 9.3.2).
+
+    With the answer at its end the server tells of a disconnect, which ends what would be streamed.
+    """
+
+    async def send_head(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await send(message)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return send_head
 
 
 def _host_rule(settings: Settings) -> Callable[[bytes], bool]:

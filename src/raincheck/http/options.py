@@ -50,20 +50,26 @@ def read_options(raw: msgspec.Raw | None, headers: Mapping[bytes, bytes]) -> Opt
         webhook_url=body.webhook_url,
         not_before=moment(body.not_before, "not_before"),
         deadline=moment(body.deadline, "deadline"),
-        expires_in=moment(body.expires_in, "expires_in"),
+        expires_in=_length(body.expires_in, "expires_in"),
         metadata=body.metadata or {},
         max_attempts=body.max_attempts,
     )
 
 
 def moment(given: float | datetime | None, param: str) -> int | None:
-    """Microseconds of a time or a length of time in seconds. Raises BadInput."""
+    """Microseconds since the epoch of a time. Raises BadInput."""
     if given is None:
         return None
     value = given.timestamp() if isinstance(given, datetime) else given
     if not 0 <= value < LATEST:
         raise BadInput(f"{param} must be Unix seconds or an RFC 3339 time, not {given}.", param=param)
     return micros(value)
+
+
+def _length(given: float | None, param: str) -> int | None:
+    if given is not None and not 0 <= given < LATEST:
+        raise BadInput(f"{param} must be a number of seconds from now, more than 0, not {given:g}.", param=param)
+    return None if given is None else micros(given)
 
 
 def read_moment(text: str, param: str) -> int:
@@ -94,7 +100,7 @@ def _from_headers(headers: Mapping[bytes, bytes]) -> dict[str, Any]:
             case "not_before" | "deadline" | "expires_in":
                 given[option] = number_or_text(text)
             case "max_attempts":
-                given[option] = int(text) if text.isdecimal() else text
+                given[option] = int(text) if text.isdecimal() and len(text) < 10 else text
             case "metadata":
                 given[option] = _metadata(value)
             case _:
@@ -105,7 +111,7 @@ def _from_headers(headers: Mapping[bytes, bytes]) -> dict[str, Any]:
 def _metadata(value: bytes) -> object:
     try:
         return msgspec.json.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadInput("The header Raincheck-Metadata must be a JSON object of strings.", param="metadata") from None
 
 

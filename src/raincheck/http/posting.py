@@ -5,17 +5,18 @@ from dataclasses import dataclass, replace
 
 from litestar.types import Receive
 
-from raincheck.core.errors import ScopeMissing, Stopping
+from raincheck.core.errors import Stopping
 from raincheck.core.ids import new_id
 from raincheck.core.model import Request, Submitted, Tenant
 from raincheck.http.answer import Answer
-from raincheck.http.auth import caller
+from raincheck.http.auth import caller, may_read
 from raincheck.http.codec import Parsed, parse
 from raincheck.http.deferred import outcome
 from raincheck.http.edge import Call, edge_of
 from raincheck.http.presence import ClientGone
 from raincheck.http.relayed import RelayedAnswer
-from raincheck.http.render import ticket_json, view_json
+from raincheck.http.render import ticket_json
+from raincheck.http.showing import shown
 from raincheck.http.waiting import Wait, preferences, preferred_wait, read, wait_on
 from raincheck.intake.admit import admit
 from raincheck.intake.gate import check_size
@@ -44,7 +45,7 @@ async def post(call: Call, path: str, *, make_id: Callable[[], str] = request_id
     if asked.wait is not None and request.status.final and not asked.whole:
         return await outcome(call, request, _headers(submitted, request, asked))
     whole = asked.whole or (asked.respond_async and path != "/chat/completions")
-    body = view_json(await edge.desk.complete(request)) if whole else ticket_json(request)
+    body = await shown(call, request) if whole else ticket_json(request)
     return Answer(body, 202 if asked.later(request) else 200, headers=_headers(submitted, request, asked))
 
 
@@ -85,19 +86,11 @@ class _Asked:
 
 async def _asked(call: Call, preferred: Mapping[str, str], headers: Mapping[bytes, bytes]) -> _Asked:
     asked = _Asked("respond-async" in preferred, preferred.get("return") == "representation")
-    if "wait" not in preferred or not await _may_read(call):
+    # A key that may only write sees no results; it need not wait for them.
+    if "wait" not in preferred or not await may_read(call):
         return asked
     length, seconds = preferred_wait(preferred["wait"], headers)
     return replace(asked, wait=f"{length:g}", seconds=seconds)
-
-
-async def _may_read(call: Call) -> bool:
-    """A key that may only write sees no results; it need not wait for them."""
-    try:
-        await caller(call, "read")
-    except ScopeMissing:
-        return False
-    return True
 
 
 async def _record(

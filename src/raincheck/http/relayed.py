@@ -1,6 +1,7 @@
 """Takes a call to pass on, hands on the upstream's answer as it comes."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from litestar.types import Receive, Scope, Send
@@ -9,7 +10,7 @@ from raincheck.core.errors import RaincheckError, Stopping
 from raincheck.core.outcome import RequestError, envelope
 from raincheck.http.answer import send_stream
 from raincheck.http.edge import Relay, edge_in
-from raincheck.http.presence import while_present
+from raincheck.http.presence import ClientGone, while_present
 from raincheck.http.problems import Problem, problem_of
 from raincheck.upstream.protocol import Relayed
 
@@ -26,7 +27,8 @@ class RelayedAnswer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if edge_in(scope).stopping():
             raise Stopping(retry_after=2)
-        await while_present(receive, self._pass_on(scope, receive, send))
+        with suppress(ClientGone):  # Whether the answer has begun or not, there is nobody to tell.
+            await while_present(receive, self._pass_on(scope, receive, send))
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self.relay.call(model=self.model, path=self.path, payload=self.payload) as relayed:

@@ -111,6 +111,19 @@ def list_json(items: Sequence[RequestObject], has_more: bool) -> bytes:
     return _encode({"object": "list", "data": items, "first_id": first, "last_id": last, "has_more": has_more})
 
 
+def receipt_json(request: Request) -> bytes:
+    """The request object for whoever may not read: what a ticket tells, under the object's names."""
+    return _encode(
+        {
+            "id": request.id,
+            "object": "request",
+            "status": request.status,
+            "created_at": seconds(request.created_at),
+            "model": request.model,
+        }
+    )
+
+
 def ticket_json(request: Request) -> bytes:
     """The body for a chat client that has no completion yet: no choices, and the id under both names it may have."""
     return _encode(

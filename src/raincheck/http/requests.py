@@ -17,6 +17,7 @@ from raincheck.http.edge import Call, edge_of
 from raincheck.http.options import read_moment
 from raincheck.http.posting import request_id
 from raincheck.http.render import page_json, view_json
+from raincheck.http.showing import shown
 from raincheck.http.waiting import read, wait_of
 
 MOST = 100
@@ -41,9 +42,8 @@ async def list_requests(request: Call) -> Answer:
 @post("/v1/requests/{request_id:str}/cancel", operation_class=openapi.CANCEL, status_code=200, tags=TAGS)
 async def cancel_request(request: Call) -> Answer:
     tenant = await caller(request, "write")
-    edge = edge_of(request)
-    record = await edge.store.requests.cancel(tenant.name, _id(request))
-    return Answer(view_json(await edge.desk.complete(record)))
+    record = await edge_of(request).store.requests.cancel(tenant.name, _id(request))
+    return Answer(await shown(request, record))
 
 
 @post("/v1/requests/{request_id:str}/requeue", operation_class=openapi.REQUEUE, status_code=200, tags=TAGS)
@@ -55,7 +55,7 @@ async def requeue_request(request: Call) -> Answer:
     record = await edge.store.requests.requeue(
         tenant.name, _id(request), new_id=request_id(), max_pending=tenant.max_pending
     )
-    return Answer(view_json(await edge.desk.complete(record)))
+    return Answer(await shown(request, record))
 
 
 @delete("/v1/requests/{request_id:str}", operation_class=openapi.DELETE, status_code=200, tags=TAGS)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from raincheck.core.errors import BadInput
 from raincheck.core.model import Request, Tenant
 from raincheck.core.status import Status
+from raincheck.http.auth import caller
 from raincheck.http.edge import Call, edge_of
 from raincheck.http.presence import while_present
 from raincheck.live import Watch
@@ -38,11 +39,16 @@ async def read(call: Call, tenant: Tenant, request_id: str, wait: Wait) -> Reque
 
 
 async def wait_on(call: Call, watch: Watch, request: Request, wait: Wait) -> Request:
-    """The same from a record at hand, which was read or written after the watch was opened. Raises ClientGone."""
+    """The same from a record at hand, which was read or written after the watch was opened.
+
+    Raises ClientGone, and what `caller` does when the key was revoked meanwhile.
+    """
     if request.status.final or (wait.since is not None and request.status is not wait.since):
         return request
     news = edge_of(call).desk.wait(watch, request, seconds=wait.seconds, since=wait.since)
-    return await while_present(call.receive, news)
+    request = await while_present(call.receive, news)
+    await caller(call, "read")
+    return request
 
 
 def wait_of(call: Call) -> Wait:

@@ -1,5 +1,6 @@
 """What went wrong in a call, as a Failure that says whether another try makes sense."""
 
+import os
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -69,20 +70,27 @@ def streamed(name: str, data: bytes) -> Failure:
 
 
 def broke(name: str, error: Exception) -> Failure:
-    """What an exception of the HTTP client means."""
+    """What an exception of the HTTP client means.
+
+    Its own words stay out: they tell callers where the upstream is, and may quote what it sent.
+    """
     match error:
         case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError() | aiohttp.ServerFingerprintMismatch():
             return unreachable(name, error)
-        case TimeoutError():
+        case aiohttp.SocketTimeoutError():
             return transient(name, "upstream_timeout", "sent nothing for longer than its silence_timeout.")
+        case TimeoutError():
+            return transient(name, "upstream_timeout", "did not answer within its silence_timeout.")
         case aiohttp.ClientPayloadError():
             return transient(name, "upstream_disconnected", "broke the connection in the middle of its answer.")
+        case aiohttp.ClientResponseError():
+            return transient(name, "upstream_disconnected", "answered something that is no HTTP.")
         case _:
-            return transient(name, "upstream_disconnected", f"broke the connection: {_words(error)}.")
+            return transient(name, "upstream_disconnected", f"broke the connection{_why(error)}.")
 
 
 def unreachable(name: str, error: Exception) -> Failure:
-    message = f"The upstream {name!r} cannot be reached: {_words(error)}."
+    message = f"The upstream {name!r} cannot be reached{_why(error)}."
     return Failure(FailureKind.UNREACHABLE, RequestError(message, code="upstream_unreachable"))
 
 
@@ -145,8 +153,19 @@ def _kept(body: bytes) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(body[:KEPT].decode(errors="replace")))
 
 
-def _words(error: Exception) -> str:
-    return str(error) or type(error).__name__
+def _why(error: Exception) -> str:
+    """What the system says of it; where it happened is for those who know the upstream's name."""
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return ": no such host"
+        case aiohttp.ClientSSLError():
+            return ": no TLS connection could be made; check its certificate"
+        case TimeoutError():
+            return ": it did not take the connection in time"
+        case OSError(errno=int(number)) if number > 0:
+            return f": {os.strerror(number)}"
+        case _:
+            return ""
 
 
 class _Theirs:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, cast
 
 import aiohttp
 import msgspec
@@ -13,7 +14,7 @@ from raincheck.upstream.openai import failures
 from raincheck.upstream.openai.listen import Listener
 from raincheck.upstream.openai.payload import Asking, Payload, ask_for_less
 from raincheck.upstream.openai.sse import EventReader, EventTooLarge
-from raincheck.upstream.openai.wire import PROBE_TIMEOUT, TooLarge, Wire, part, read, read_some
+from raincheck.upstream.openai.wire import PROBE_TIMEOUT, TooLarge, Wire, part
 from raincheck.upstream.protocol import Relayed, Report, Work
 
 LARGEST_ANSWER = 64 << 20
@@ -43,7 +44,6 @@ class OpenAIUpstream:
         largest_answer: int = LARGEST_ANSWER,
     ) -> None:
         self._name = name
-        self._api_key = api_key.encode() if api_key else None
         self._largest = largest_answer
         self._asking = Asking.STREAM_WITH_USAGE if stream else Asking.WHOLE
         self._habits: dict[tuple[str, str, bool], Asking] = {}
@@ -73,7 +73,7 @@ class OpenAIUpstream:
         try:
             async with self._wire.get("/models") as response:
                 status = response.status
-                body = await read(response, 4 << 20)
+                body = await self._wire.read(response, 4 << 20)
         except TimeoutError as error:
             message = f"The upstream {self.name!r} did not answer GET /models within {PROBE_TIMEOUT:.0f} s."
             raise UpstreamDown(message) from error
@@ -112,6 +112,8 @@ class OpenAIUpstream:
                 failure = failures.broke(self.name, error)
                 kind = UpstreamDown if failure.kind is FailureKind.UNREACHABLE else UpstreamBroke
                 raise kind(failure.error.message) from error
+            if not 200 <= response.status <= 599:
+                raise UpstreamBroke(f"The upstream {self.name!r} answered {response.status}, which is no status.")
             yield Relayed(response.status, _passed_on(response.headers), self._pieces(response))
 
     async def _complete(self, work: Work, payload: Payload, report: Report) -> Reply | Failure:
@@ -136,7 +138,7 @@ class OpenAIUpstream:
             if response.content_type == "text/event-stream":
                 return await self._listen(response, listener)
             # Some cannot stream and answer the whole thing, and some stream under another name.
-            body = await read(response, self._largest)
+            body = await self._wire.read(response, self._largest)
             if body.lstrip()[:6].startswith((b"data:", b"event:", b":")):
                 reader = EventReader(self._largest)
                 listener.take(reader.feed(body) + reader.end())
@@ -146,7 +148,7 @@ class OpenAIUpstream:
     async def _listen(self, response: aiohttp.ClientResponse, listener: Listener) -> Reply | Failure:
         reader = EventReader(self._largest)
         try:
-            async for piece in response.content.iter_any():
+            async for piece in self._wire.pieces(response):
                 if listener.take(reader.feed(piece)):
                     await part(response)
                     return listener.answer()
@@ -157,8 +159,9 @@ class OpenAIUpstream:
 
     async def _answer(self, response: aiohttp.ClientResponse, *, completion: bool = False) -> Reply | Failure:
         if not 200 <= response.status < 300:
-            return self._refused(response.status, response.headers, await read_some(response, failures.KEPT))
-        return self._judge(response, await read(response, self._largest), completion=completion)
+            said = await self._wire.read_some(response, failures.KEPT)
+            return self._refused(response.status, response.headers, said)
+        return self._judge(response, await self._wire.read(response, self._largest), completion=completion)
 
     def _judge(self, response: aiohttp.ClientResponse, body: bytes, *, completion: bool) -> Reply | Failure:
         """A whole body as a Reply, unless it is not what a success looks like."""
@@ -169,20 +172,20 @@ class OpenAIUpstream:
                 peek = _peek(body)
             except failures.NOT_JSON:
                 return failures.transient(self.name, "upstream_not_json", "answered something that is no JSON.", body)
+            if peek is None and completion:
+                return failures.transient(self.name, "upstream_not_json", "answered JSON that is no object.", body)
+            peek = peek or _Peek()
             if completion and peek.choices == _NULL and peek.error != _NULL:
                 return failures.streamed(self.name, body)
             usage = None if peek.usage == _NULL else bytes(peek.usage)
         return Reply(body, response.status, content_type, usage)
 
     def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        if self._api_key is not None:
-            # Some quote the key they refuse; whoever reads the error is not who may know it.
-            body = body.replace(self._api_key, b"***")
         return failures.answered(self.name, status, headers, body, now=clock.now())
 
     async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         try:
-            async for piece in response.content.iter_any():
+            async for piece in self._wire.pieces(response):
                 yield piece
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UpstreamBroke(failures.broke(self.name, error).error.message) from error
@@ -199,32 +202,33 @@ class _Peek(msgspec.Struct):
     choices: msgspec.Raw = _NULL
 
 
-def _peek(body: bytes) -> _Peek:
-    """Raises failures.NOT_JSON."""
+def _peek(body: bytes) -> _Peek | None:
+    """None for JSON that is no object. Raises failures.NOT_JSON."""
     if not body.isascii():
         body.decode()  # What the decoder skips it does not look into, and a client would trip over it.
     try:
         return msgspec.json.decode(body, type=_Peek)
     except msgspec.ValidationError:
         msgspec.json.decode(body)
-        return _Peek()
-
-
-class _Model(msgspec.Struct):
-    id: str
+        return None
 
 
 class _Listing(msgspec.Struct):
-    data: list[_Model]
+    data: list[Any]
 
 
 def _listed(name: str, body: bytes) -> frozenset[str]:
+    """The models that have a name; an entry without one takes nothing from the others."""
+    message = f"The upstream {name!r} answered GET /models with no list of models; check its base_url."
     try:
-        listing = msgspec.json.decode(body, type=_Listing)
+        data = msgspec.json.decode(body, type=_Listing).data
     except failures.NOT_JSON as error:
-        message = f"The upstream {name!r} answered GET /models with no list of models; check its base_url."
         raise UpstreamDown(message) from error
-    return frozenset(model.id for model in listing.data)
+    ids = [cast("dict[str, Any]", entry).get("id") for entry in data if isinstance(entry, dict)]
+    listed = frozenset(model for model in ids if isinstance(model, str) and model)
+    if data and not listed:  # None at all would mean that it may serve any.
+        raise UpstreamDown(message)
+    return listed
 
 
 def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:

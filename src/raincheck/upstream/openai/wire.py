@@ -1,7 +1,7 @@
 """The HTTP connection to one upstream: bytes out, an aiohttp response back, with one retry on a stale connection."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from types import SimpleNamespace
@@ -11,9 +11,12 @@ from yarl import URL
 
 from raincheck.core.clock import SECOND
 from raincheck.core.errors import BadInput, SettingsInvalid
+from raincheck.upstream.openai.veil import Veil
 
 CONNECT_TIMEOUT = 5.0
 PROBE_TIMEOUT = 5.0
+STAND_IN = 20
+"""Keys shorter than this may be a word put where none is needed, such as `lm-studio`, which an answer may well hold."""
 _GOODBYE = 0.05
 """Seconds given to a server for the end of its body after the last event, so that the connection can be used again."""
 
@@ -33,6 +36,7 @@ class Wire:
             raise SettingsInvalid(
                 f"base_url must be an http or https URL, as in http://10.0.0.5:8000/v1: {base_url!r}."
             )
+        self._key = api_key.encode() if api_key else None
         self._headers = {"Content-Type": "application/json", "User-Agent": "raincheck"}
         if api_key is not None:
             self._headers["Authorization"] = f"Bearer {api_key}"
@@ -84,6 +88,35 @@ class Wire:
         async with self._opened()[1].get(self._url(path), allow_redirects=False, timeout=timeout) as response:
             yield response
 
+    def pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """The body as it comes, without our key: some quote what they were sent, and no reader may know the key."""
+        raw = response.content.iter_any()
+        refused = not 200 <= response.status < 300
+        if self._key is None or not (refused or len(self._key) >= STAND_IN):
+            return raw
+        return Veil(self._key).over(raw)
+
+    async def read(self, response: aiohttp.ClientResponse, largest: int) -> bytes:
+        """The whole body. Raises TooLarge, aiohttp.ClientError and TimeoutError."""
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in self.pieces(response):
+            size += len(piece)
+            if size > largest:
+                raise TooLarge
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def read_some(self, response: aiohttp.ClientResponse, most: int) -> bytes:
+        """The beginning of a body, as much as came: for errors, whose explanation may well be cut off."""
+        body = bytearray()
+        with suppress(aiohttp.ClientError, TimeoutError):
+            async for piece in self.pieces(response):
+                body += piece
+                if len(body) > most:
+                    break
+        return bytes(body)
+
     async def _send(
         self, session: aiohttp.ClientSession, url: URL, body: bytes, trace: SimpleNamespace
     ) -> aiohttp.ClientResponse:
@@ -120,29 +153,6 @@ class Wire:
         if not url.path.startswith(self._base.path) or not path.startswith("/"):
             raise BadInput(f"There is no path {path!r} at an upstream.")
         return url
-
-
-async def read(response: aiohttp.ClientResponse, largest: int) -> bytes:
-    """The whole body. Raises TooLarge, aiohttp.ClientError and TimeoutError."""
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in response.content.iter_any():
-        size += len(piece)
-        if size > largest:
-            raise TooLarge
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
-async def read_some(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """The beginning of a body, as much as came: for errors, whose explanation may well be cut off."""
-    body = bytearray()
-    with suppress(aiohttp.ClientError, TimeoutError):
-        async for piece in response.content.iter_any():
-            body += piece
-            if len(body) > most:
-                break
-    return bytes(body)
 
 
 async def part(response: aiohttp.ClientResponse) -> None:

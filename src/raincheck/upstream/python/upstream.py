@@ -80,7 +80,7 @@ class PythonUpstream:
             if not end.done():
                 stop()
                 await asyncio.wait({end}, timeout=GRACE)
-        return self._answer(end.result())
+        return self._answer(end.result(), work.operation)
 
     @asynccontextmanager
     async def relay(self, path: str, payload: bytes) -> AsyncGenerator[Relayed]:
@@ -98,8 +98,11 @@ class PythonUpstream:
         else:
             yield Relayed(answer.status, {"content-type": answer.content_type}, _whole(answer.body))
 
-    def _answer(self, returned: Returned | BaseException) -> Reply | Failure:
+    def _answer(self, returned: Returned | BaseException, operation: str) -> Reply | Failure:
         match returned:
+            case Returned(body) if operation == "chat.completion" and not body.lstrip().startswith(b"{"):
+                message = "The handler's answer to a chat completion must be a JSON object."
+                return self._failure(FailureKind.REJECTED, message, "handler_result_invalid", status=500)
             case Returned(body, usage):
                 return Reply(body, usage=usage)
             case Reject(code=code, status=status):
