@@ -1,9 +1,9 @@
 """From a submission to a record that is fit for the store."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from raincheck.core.clock import DAY, SECOND
 from raincheck.core.errors import BadInput

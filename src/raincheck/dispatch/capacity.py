@@ -37,6 +37,10 @@ class Capacity:
                 hungry.append(queue)
         return permits
 
+    def full(self) -> bool:
+        """Whether every place everywhere is taken."""
+        return all(self._used[member.name] >= member.max_concurrency for member in self._catalogue.members)
+
     def take(self, model: str) -> Permit | None:
         """A place at the least used upstream that serves the model and is up, or None."""
         open_ = [

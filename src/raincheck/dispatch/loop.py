@@ -65,7 +65,8 @@ class Dispatcher:
         """A commit's hint: work to claim, or a held request that was cancelled."""
         if change.ready:
             self._ready.update(dict.fromkeys(change.ready))
-            self._woken.set()
+            if not self.capacity.full():  # Otherwise the next free place wakes us.
+                self._woken.set()
         for request_id, status in change.moved:
             if status is Status.CANCELLED:
                 self._stop_cancelled(request_id)

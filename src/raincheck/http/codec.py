@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -29,8 +28,7 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _PATH = re.compile(r"(/[A-Za-z0-9_:-][A-Za-z0-9_.:-]*){1,8}")
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(msgspec.Struct, frozen=True):
     """A POST as it was understood: the submission, and whether it is to be deferred."""
 
     submission: Submission

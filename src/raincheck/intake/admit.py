@@ -1,7 +1,6 @@
 """Takes what a caller wants done (a Submission), hands on a NewRequest that is fit for the record; pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from hashlib import sha256
 from urllib.parse import urlsplit
 
@@ -23,8 +22,7 @@ PRIORITIES = {priority.name.lower(): priority for priority in Priority} | {_AUTO
 """The values of `service_tier`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What may be asked of any deferred request; times are microseconds since the epoch."""
 
     webhook_url: str | None = None
@@ -32,12 +30,11 @@ class Options:
     deadline: int | None = None
     expires_in: int | None = None
     """A deadline as a time from now, in microseconds."""
-    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     max_attempts: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """A call to be made later, as an edge understood it."""
 
     path: str

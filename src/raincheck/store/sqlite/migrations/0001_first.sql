@@ -107,7 +107,7 @@ create table flow (
     pending  integer not null check (pending >= 0),
     primary key (queue, priority, tenant)
 ) strict, without rowid;
-create index flow_tenant on flow (tenant, pending);
+create index flow_tenant on flow (tenant);
 
 create table event (
     seq         integer primary key,
