@@ -315,6 +315,7 @@ LOG_EVENTS = {
     "request.requeued": "A copy of an ended request was submitted.",
     "request.retried": "An attempt failed and another will follow.",
     "request.submitted": "A request is on disk.",
+    "request.crashed": "An attempt met an error nobody expected; its lease lapses and the request is tried again.",
     "server.loop_crashed": "One of the server's own loops met an error nobody expected; it goes on after a second.",
     "server.started": "The server takes calls.",
     "server.stopped": "Everything is closed.",

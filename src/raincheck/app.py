@@ -87,6 +87,7 @@ async def running(settings: Settings, *, on_pull: Callable[[int, int], None] | N
             worker=f"{socket.gethostname()}-{os.getpid()}",
             lease_for=settings.lease,
             clock=now,
+            crashed=telemetry.attempt_crashed,
         )
         capacity.on_free = dispatcher.wake
         stopping = asyncio.Event()

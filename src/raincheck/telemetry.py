@@ -121,6 +121,11 @@ def crashed(error: Exception, request_id: str) -> None:
     log.error("http.crashed", x_request_id=request_id, exc_info=error)
 
 
+def attempt_crashed(error: Exception, request_id: str) -> None:
+    """Log that an attempt ended in an error nobody expected; its lease lapses and the request is tried again."""
+    log.error("request.crashed", id=request_id, exc_info=error)
+
+
 def stumbled(error: Exception, loop: str) -> None:
     """Log what nobody expected of one of the server's own loops; it goes on."""
     log.error("server.loop_crashed", loop=loop, exc_info=error)

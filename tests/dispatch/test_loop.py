@@ -423,3 +423,23 @@ async def test_half_a_character_in_someones_words_harms_nothing(tmp_path: Path) 
         assert request.status is Status.FAILED
         assert request.error is not None
         assert "half ? of it" in request.error.message
+
+
+class Unfit:
+    """The store's leases, tripping over every outcome in a way nobody expected."""
+
+    def __init__(self, inner: Leases) -> None:
+        self.claim, self.extend, self.next_due, self.ready = inner.claim, inner.extend, inner.next_due, inner.ready
+
+    async def finish(self, finishes: Sequence[Finish]) -> list[Fence]:
+        raise ZeroDivisionError
+
+
+async def test_an_outcome_that_trips_the_store_is_spoken_of(tmp_path: Path) -> None:
+    upstream = Scripted()
+    crashes: asyncio.Queue[tuple[type[Exception], str]] = asyncio.Queue()
+    async with an_engine(tmp_path, [upstream], wrap=lambda store: replace(store, leases=Unfit(store.leases))) as engine:
+        engine.dispatcher.crashed = lambda error, request_id: crashes.put_nowait((type(error), request_id))
+        id_ = await engine.submit()
+        async with asyncio.timeout(5):
+            assert await crashes.get() == (ZeroDivisionError, id_)
