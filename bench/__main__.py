@@ -3,6 +3,7 @@
 import signal
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -28,8 +29,8 @@ def main(arguments: list[str]) -> int:
     rows: list[Row] = []
     try:
         # Not in memory: what a durable submit costs depends on a disk, so the stores must be on one.
-        with tempfile.TemporaryDirectory(prefix="raincheck-bench-") as folder:
-            setting = Setting(options, Path(folder))
+        with tempfile.TemporaryDirectory(prefix="raincheck-bench-") as folder, ExitStack() as stack:
+            setting = Setting(options, Path(folder), stack)
             for name in options.only:
                 with console.status(f"{name}: {MEASURES[name].about}"):
                     rows += MEASURES[name].run(setting)

@@ -19,6 +19,7 @@ class Options:
     only: tuple[str, ...]
     quick: bool = False
     json: Path | None = None
+    rows: int | None = None
 
     @property
     def rounds(self) -> int:
@@ -32,7 +33,7 @@ class Options:
     @property
     def many(self) -> int:
         """Rows in a large store."""
-        return 100_000 if self.quick else 1_000_000
+        return self.rows or (100_000 if self.quick else 1_000_000)
 
 
 def parse(arguments: Sequence[str], known: Mapping[str, Described]) -> Options:
@@ -46,6 +47,7 @@ def parse(arguments: Sequence[str], known: Mapping[str, Described]) -> Options:
     )
     parser.add_argument("--only", metavar="NAME", action="append", choices=list(known), help="only this; repeatable")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds, 100,000 rows instead of 1 M")
+    parser.add_argument("--rows", metavar="N", type=int, help="how large the large stores are (10000000 takes long)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="where to write (default: into bench/results)")
     given = parser.parse_args(arguments)
-    return Options(only=tuple(given.only or known), quick=given.quick, json=given.json)
+    return Options(only=tuple(given.only or known), quick=given.quick, json=given.json, rows=given.rows)

@@ -18,6 +18,8 @@ HOUSE = Path(__file__).parents[1]
 RAINCHECK = Path(sys.executable).with_name("raincheck")
 STOP_WITHIN = 15.0
 PATIENCE = 30.0
+AT_ONCE = {"RAINCHECK_GRACE": "0s"}
+"""Attempts at an upstream that never answers need no time to finish."""
 
 
 class Child:
@@ -145,26 +147,42 @@ def load(folder: Path) -> Generator[Load]:
 
 
 @contextmanager
-def server(folder: Path, behind: Upstream, store: Path, *, max_concurrency: int = 32) -> Generator[Site]:
+def server(
+    folder: Path, behind: Upstream, store: Path | str, *, max_concurrency: int = 32, options: Sequence[str] = ()
+) -> Generator[Site]:
     """`raincheck serve`, ready."""
-    child = start_server(folder, behind, store, max_concurrency=max_concurrency)
+    child = start_server(folder, behind, store, max_concurrency=max_concurrency, options=options)
     with _stopped(child):
         child.hear()
         yield child
 
 
-def start_server(folder: Path, behind: Upstream, store: Path, *, max_concurrency: int = 32) -> Site:
+def start_server(
+    folder: Path, behind: Upstream, store: Path | str, *, max_concurrency: int = 32, options: Sequence[str] = ()
+) -> Site:
     """`raincheck serve`, just started; its first line says when it is ready."""
     port = _free_port()
     child = Site(
-        [RAINCHECK, "serve", "--json", "--port", str(port), "--store", f"sqlite:///{store}",
-         "--upstream", behind.base_url, "--max-concurrency", str(max_concurrency)],
+        [RAINCHECK, "serve", "--json", "--port", str(port), *_shared(behind, store, max_concurrency), *options],
         folder,
-        # Attempts at an upstream that never answers need no time to finish.
-        environment={"RAINCHECK_GRACE": "0s"},
-    )  # fmt: skip
+        environment=AT_ONCE,
+    )
     child.port = port
     return child
+
+
+@contextmanager
+def worker(folder: Path, behind: Upstream, store: str, *, max_concurrency: int = 32) -> Generator[Child]:
+    """`raincheck work`, ready."""
+    child = Child([RAINCHECK, "work", "--json", *_shared(behind, store, max_concurrency)], folder, environment=AT_ONCE)
+    with _stopped(child):
+        child.hear()
+        yield child
+
+
+def _shared(behind: Upstream, store: Path | str, max_concurrency: int) -> list[str]:
+    url = f"sqlite:///{store}" if isinstance(store, Path) else store
+    return ["--store", url, "--upstream", behind.base_url, "--max-concurrency", str(max_concurrency)]
 
 
 def wait_for(question: Any, *, within: float = PATIENCE) -> Any:

@@ -1,29 +1,20 @@
 """What every measurement is handed: the options, a folder on disk, and stores that are costly to fill."""
 
-import asyncio
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+from tests.store.postgres.server import PostgresServer
 
 from bench.calls import CHAT, MODEL
+from bench.filling import Filled, fill
 from bench.options import Options
 from raincheck.core.clock import now
 from raincheck.core.ids import new_id
 from raincheck.core.model import NewRequest
-from raincheck.store.protocol import Store
-from raincheck.store.sqlite import open_store
 
-BATCH = 1_000
-SAMPLED = 2_000
-FRONT = 1_000
-"""Rows that claims will get to while something is measured."""
-
-
-@dataclass(frozen=True, slots=True)
-class Filled:
-    """A store with pending requests, and the ids of some of them, spread evenly but for the front."""
-
-    path: Path
-    ids: list[str]
+Kind = Literal["sqlite", "postgres"]
 
 
 @dataclass(slots=True)
@@ -32,37 +23,37 @@ class Setting:
 
     options: Options
     folder: Path
+    stack: ExitStack
+    """What must be let go of at the end of the run."""
     _backlog: Filled | None = None
+    _postgres: PostgresServer | None = None
+    _names: set[str] = field(default_factory=set[str])
+
+    def store(self, kind: Kind, name: str) -> str:
+        """The URL of an empty store: a file on disk, or a database of a PostgreSQL that flushes to the same disk."""
+        if kind == "sqlite":
+            return f"sqlite:///{self.folder / name}.db"
+        if self._postgres is None:
+            self._postgres = self.stack.enter_context(
+                PostgresServer(durable=True, shared_buffers="512MB", max_wal_size="4GB")
+            )
+        if name not in self._names:
+            self._postgres.psql(f"create database {name}")
+            self._names.add(name)
+        return self._postgres.url(name)
 
     def backlog(self) -> Filled:
-        """The store with very many pending requests; filled once, for all who ask."""
+        """The SQLite store with very many pending requests; filled once, for all who ask."""
         if self._backlog is None:
-            self._backlog = self.filled("backlog", ready=self.options.many)
+            self._backlog = self.filled("sqlite", "backlog", ready=self.options.many)
         return self._backlog
 
-    def filled(self, name: str, *, ready: int, waiting: int = 0, not_before: int | None = None) -> Filled:
-        """A new store with this many requests that are ready, and that wait for a time."""
-        path = self.folder / f"{name}.db"
-
-        async def fill() -> list[str]:
-            async with open_store(path, clock=now) as store:
-                return await add(store, waiting, not_before=not_before) + await add(store, ready)
-
-        return Filled(path, asyncio.run(fill()))
+    def filled(self, kind: Kind, name: str, *, ready: int, waiting: int = 0) -> Filled:
+        """A new store with this many requests that are ready, and that are due tomorrow."""
+        return fill(self.store(kind, name), ready=ready, waiting=waiting)
 
 
-async def add(store: Store, count: int, *, not_before: int | None = None) -> list[str]:
-    """Submit `count` requests; the ids of some of those behind the front."""
-    ids: list[str] = []
-    for start in range(0, count, BATCH):
-        batch = [a_request(not_before=not_before) for _ in range(min(BATCH, count - start))]
-        await store.requests.submit(batch)
-        if start >= FRONT:
-            ids += [new.id for new in batch[:: max(1, count // SAMPLED)]]
-    return ids
-
-
-def a_request(*, not_before: int | None = None) -> NewRequest:
+def a_request() -> NewRequest:
     """A small chat request of the only model there is."""
     return NewRequest(
         id=new_id("req"),
@@ -73,5 +64,4 @@ def a_request(*, not_before: int | None = None) -> NewRequest:
         model=MODEL,
         payload=CHAT,
         created_at=now(),
-        not_before=not_before,
     )

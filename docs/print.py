@@ -300,6 +300,8 @@ def _row(*cells: str) -> str:
 # --- logs and metrics
 
 LOG_EVENTS = {
+    "blobs.down": "The object store takes no big results; they are kept in memory and written when it does again.",
+    "blobs.up": "The object store takes big results again.",
     "http.crashed": "A call met an error nobody expected; `x_request_id` is what its caller was shown.",
     "lease.lost": "An attempt ended after its lease was lost; what it had to say is not recorded.",
     "queue.paused": "An upstream asked to be left alone: the queue gives nothing before `until` (Unix seconds).",
@@ -317,11 +319,15 @@ LOG_EVENTS = {
     "request.submitted": "A request is on disk.",
     "request.crashed": "An attempt met an error nobody expected; its lease lapses and the request is tried again.",
     "server.loop_crashed": "One of the server's own loops met an error nobody expected; it goes on after a second.",
+    "server.no_worker": "`--no-worker` on SQLite, where only the server can work: nothing will be worked on.",
     "server.started": "The server takes calls.",
-    "server.stopped": "Everything is closed.",
+    "server.stopped": "Everything is closed, in a server or a worker.",
     "server.stopping": "SIGTERM or SIGINT came: nothing is claimed any more, `running` attempts may finish.",
+    "store.down": "The store cannot be written: running attempts go on, and their outcomes are kept until it can.",
+    "store.up": "The store can be written again.",
     "upstream.down": "An upstream could not be reached; it is probed until it answers.",
     "upstream.up": "An upstream that was down answers again.",
+    "worker.started": "`raincheck work` takes requests, under the name in `raincheck workers`.",
 }
 
 
@@ -357,8 +363,11 @@ def telemetry_page() -> str:
         lines.append(f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {told} |")
     lines += _text("""
 
-        Counters start at 0 with the process; durations are in seconds. A `queue` whose model no upstream lists is
-        counted as `other`, so that made-up names make no series. Traces are not exported yet.
+        Counters start at 0 with the process and count what that process did; gauges of requests, queues and upstreams
+        are of the whole store, so any one process shows them all. Durations are in seconds. A `queue` whose model no
+        upstream lists is counted as `other`, so that made-up names make no series. Traces are not exported yet.
+
+        A worker answers `/metrics` too, when `raincheck work` is given a `--port`.
     """)
     return "\n".join(lines) + "\n"
 

@@ -12,9 +12,10 @@ from typing import Any, cast
 
 import aiohttp
 import msgspec
+from litestar import Litestar
 from uvicorn.server import ServerState
 
-from raincheck.app import App, running
+from raincheck.app import App, Role, running
 from raincheck.core.clock import now
 from raincheck.core.ids import new_id
 from raincheck.core.model import ApiKey, Tenant
@@ -128,19 +129,25 @@ async def running_server(
     models: Sequence[str] = ("m",),
     places: int = 4,
     limits: Limits | None = None,
+    role: Role = Role.SERVER,
+    beside: Sequence[UpstreamSettings] = (),
+    create: Callable[[Edge], Litestar] = create_app,
     change: Callable[[Edge], Edge] = lambda edge: edge,
     **settings: Any,
 ) -> AsyncGenerator[Running]:
-    """Start everything in `folder`; `settings` are fields of Settings, `change` has the last word on the edge."""
+    """Start everything in `folder`; `settings` are fields of Settings, `change` has the last word on the edge.
+
+    `beside`: upstreams beside the scripted one.
+    """
     async with ScriptedUpstream(models) as upstream:
         configured = Settings(
             store_url=f"sqlite:///{folder / 'raincheck.db'}",
             grace=0,
-            upstreams=(UpstreamSettings(name="up", base_url=upstream.base_url, max_concurrency=places),),
+            upstreams=(UpstreamSettings(name="up", base_url=upstream.base_url, max_concurrency=places), *beside),
         )
-        async with running(replace(configured, **settings)) as app:
+        async with running(replace(configured, **settings), role) as app:
             edge = change(replace(app.edge, limits=limits or Limits()))
-            async with _listening(edge) as port, aiohttp.ClientSession() as session:
+            async with _listening(create(edge), edge) as port, aiohttp.ClientSession() as session:
                 yield Running(app, edge, upstream, port, session)
 
 
@@ -150,9 +157,9 @@ def a_chat(content: str = "Hello", *, model: str = "m", **members: Any) -> Json:
 
 
 @asynccontextmanager
-async def _listening(edge: Edge) -> AsyncGenerator[int]:
+async def _listening(application: Litestar, edge: Edge) -> AsyncGenerator[int]:
     """uvicorn's protocol on a free port, without uvicorn's server around it, which takes 0.2 s to stop."""
-    config = serve_config(create_app(edge), edge.settings, edge.limits)
+    config = serve_config(application, edge.settings, edge.limits)
     config.load()
     state = ServerState()
     make = partial(cast("Any", config.http_protocol_class), config, state, {})

@@ -1,15 +1,22 @@
 """The server as a whole: what stops it before it starts, and what must not stop it."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from raincheck.app import keep_going, running
+from raincheck.app import Role, keep_going, running
 from raincheck.core.errors import SettingsInvalid
+from raincheck.core.model import Limits, Worker
 from raincheck.core.settings import Settings, UpstreamSettings
+from raincheck.core.status import Status
+from raincheck.http.app import create_probes
+from raincheck.store.protocol import Registry
 from tests.logs import logged
-from tests.server import running_server
+from tests.scripted import ScriptedUpstream
+from tests.server import a_chat, running_server
 
 
 async def test_a_server_that_must_not_be_bound_starts_no_upstream(tmp_path: Path) -> None:
@@ -49,3 +56,111 @@ async def test_an_error_inside_the_server_is_told_as_it_is(tmp_path: Path) -> No
     with pytest.raises(ZeroDivisionError):
         async with running_server(tmp_path):
             raise ZeroDivisionError
+
+
+FUNCTION = UpstreamSettings(name="py", kind="python", handler="tests.test_app:shout", models=("loud", "louder-*"))
+
+
+def shout(payload: dict[str, Any]) -> dict[str, Any]:
+    return {"said": payload["messages"][0]["content"].upper()}
+
+
+# --- limits
+
+
+def limited(store: Path, base_url: str, **limits: Any) -> Settings:
+    up = UpstreamSettings(name="up", base_url=base_url, **limits)
+    return Settings(
+        store_url=f"sqlite:///{store}", grace=0, upstreams=(up, FUNCTION), queue_limits={"m": Limits(rpm=5)}
+    )
+
+
+async def test_configured_limits_are_taken_over_into_the_store(tmp_path: Path) -> None:
+    """G7: of a server they hold over all workers; a function has its places in each."""
+    async with ScriptedUpstream() as upstream:
+        settings = limited(tmp_path / "it.db", upstream.base_url, max_concurrency="auto", tpm=100)
+        async with running(settings) as app:
+            [queue] = await app.store.registry.throttles("queue")
+            [server] = await app.store.registry.throttles("upstream")
+            assert (queue.name, queue.limits) == ("m", Limits(rpm=5))
+            assert (server.name, server.limits) == ("up", Limits(max_concurrency="auto", tpm=100))
+        async with running(limited(tmp_path / "it.db", upstream.base_url, max_concurrency=3)) as app:
+            [server] = await app.store.registry.throttles("upstream")
+            assert (server.limits, server.level) == (Limits(max_concurrency=3), None)
+
+
+async def test_who_does_not_work_sets_no_limits(tmp_path: Path) -> None:
+    """It may know less of the upstreams than the workers do."""
+    settings = limited(tmp_path / "it.db", "http://127.0.0.1:9/v1")
+    async with running(settings, Role.DESK) as app:
+        assert await app.store.registry.throttles("upstream") == []
+
+
+# --- roles
+
+
+def functional(store: Path) -> Settings:
+    return Settings(store_url=f"sqlite:///{store}", grace=0, upstreams=(FUNCTION,))
+
+
+async def test_without_a_worker_requests_are_accepted_and_left_pending(tmp_path: Path) -> None:
+    async with running_server(tmp_path, role=Role.DESK, beside=[FUNCTION]) as server:
+        ids = [await server.defer(model=model) for model in ("m", "loud", "louder-still")]
+        assert (await server.post("/v1/chat/completions", a_chat("Hi"))).status == 200
+        assert server.upstream.count == 1
+        for id_ in ids:
+            assert (await server.get(f"/v1/requests/{id_}")).json["status"] == Status.PENDING
+        assert await server.app.store.registry.workers() == []
+    async with running_server(tmp_path, beside=[FUNCTION]) as server:
+        for id_ in ids:
+            assert (await server.ended(id_))["status"] == Status.COMPLETED
+
+
+@pytest.mark.parametrize("upstream", [FUNCTION, UpstreamSettings(name="local", kind="local")], ids=["python", "local"])
+async def test_what_runs_in_workers_is_known_without_being_started(tmp_path: Path, upstream: UpstreamSettings) -> None:
+    model = {"python": "loud", "local": "smollm2-135m"}[upstream.kind]
+    nothing_there = replace(upstream, handler="no.such:handler")
+    async with running_server(tmp_path, role=Role.DESK, upstreams=(nothing_there,)) as server:
+        listed = (await server.get("/v1/models")).json["data"]
+        assert model in [each["id"] for each in listed]
+        refused = await server.post("/v1/chat/completions", a_chat(model=model))
+        assert refused.status == 400
+        assert "deferred" in refused.error["message"]
+
+
+async def test_a_worker_of_its_own_needs_a_store_to_share(tmp_path: Path) -> None:
+    with pytest.raises(SettingsInvalid, match="PostgreSQL"):
+        async with running(functional(tmp_path / "it.db"), Role.WORKER):
+            pass
+    assert not (tmp_path / "it.db").exists()
+
+
+async def test_a_worker_shows_that_it_is_there_and_leaves_when_it_stops(tmp_path: Path) -> None:
+    settings = functional(tmp_path / "it.db")
+    async with running(settings) as app:
+        worker = await seen(app.store.registry)
+        assert worker.name == app.dispatcher.worker
+        assert worker.name.startswith(f"{worker.host}-{worker.pid}-")
+    async with running(settings, Role.DESK) as app:
+        assert await app.store.registry.workers() == []
+
+
+async def seen(registry: Registry) -> Worker:
+    async with asyncio.timeout(5):
+        while not (workers := await registry.workers()):
+            await asyncio.sleep(0.01)
+    [worker] = workers
+    return worker
+
+
+async def test_a_workers_port_answers_how_it_is_and_nothing_else(tmp_path: Path) -> None:
+    async with running_server(tmp_path, create=create_probes) as worker:
+        assert (await worker.get("/health/live")).status == 200
+        assert (await worker.get("/health/ready")).json["store"] == "ok"
+        assert b"raincheck_claimed" in (await worker.get("/metrics")).body
+        assert (await worker.get("/v1/requests")).status == 404
+        assert (await worker.post("/v1/chat/completions", a_chat())).status == 404
+        await worker.key()
+    async with running_server(tmp_path, create=create_probes) as worker:
+        assert (await worker.get("/health/ready")).status == 200
+        assert (await worker.get("/metrics")).status == 401

@@ -4,8 +4,9 @@ import asyncio
 import errno
 import io
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ import structlog
 
 from raincheck import telemetry
 from raincheck.core.clock import SECOND, now
-from raincheck.core.errors import RaincheckError
-from raincheck.core.model import Finish, Submitted
+from raincheck.core.errors import RaincheckError, StoreUnavailable
+from raincheck.core.model import Claimed, Finish, Lease, Limits, Offer, Queue, Submitted, Throttle
 from raincheck.core.outcome import Ended, Pause, Released, RequestError, Retry, UpstreamError
 from raincheck.core.status import Status
-from raincheck.store.protocol import Store
+from raincheck.store.protocol import Change, Changes, Leases, Store
 from raincheck.store.sqlite import open_store
 from raincheck.telemetry import Metrics, observe
 from raincheck.upstream.catalogue import Catalogue, Member
@@ -35,6 +36,11 @@ async def submit(store: Store, **changes: Any) -> str:
     assert not isinstance(answer, RaincheckError)
     assert isinstance(answer, Submitted)
     return answer.request.id
+
+
+async def claim(store: Store, places: int = 1) -> list[Lease]:
+    claimed = await store.leases.claim([Offer("q", "up", places)], worker="w", lease_for=SECOND)
+    return claimed.leases
 
 
 async def heard() -> None:
@@ -54,10 +60,10 @@ async def test_a_lapse_and_an_end_in_the_queue_are_spoken_of(tmp_path: Path) -> 
             store = observe(raw, Metrics())
             lapsed = await submit(store, queue="q", created_at=moment)
             used_up = await submit(store, queue="q", created_at=moment, max_attempts=1)
-            await store.leases.claim({"q": 2}, worker="w", lease_for=SECOND)
+            await claim(store, 2)
             overdue = await submit(store, queue="q", created_at=moment, deadline=moment + SECOND)
             moment += 2 * SECOND
-            await store.leases.claim({}, worker="w", lease_for=SECOND)
+            await store.leases.claim([], worker="w", lease_for=SECOND)
             await store.upkeep.expire(limit=10)
             await heard()
     told = named(events, "request.lapsed", "request.failed", "request.expired")
@@ -71,9 +77,9 @@ async def test_what_a_finish_says_is_said_once(tmp_path: Path) -> None:
         async with open_store(tmp_path / "it.db", clock=now) as raw:
             store = observe(raw, Metrics())
             id_ = await submit(store, queue="q")
-            [lease] = await store.leases.claim({"q": 1}, worker="w", lease_for=SECOND)
+            [lease] = await claim(store)
             await store.leases.finish([Finish(lease.fence, Released(), "up")])
-            [lease] = await store.leases.claim({"q": 1}, worker="w", lease_for=SECOND)
+            [lease] = await claim(store)
             await store.leases.finish([Finish(lease.fence, Ended(Status.FAILED, BAD), "up")])
             await heard()
     assert [each["event"] for each in events if each.get("id") == id_] == [
@@ -97,7 +103,7 @@ async def test_what_an_upstream_says_is_not_logged(tmp_path: Path, code: str, lo
             store = observe(raw, Metrics())
             await submit(store, queue="q")
             for outcome in outcomes:
-                [lease] = await store.leases.claim({"q": 1}, worker="w", lease_for=SECOND)
+                [lease] = await claim(store)
                 await store.leases.finish([Finish(lease.fence, outcome, "up")])
     told = [each for each in events if each["event"] in ("request.retried", "request.released", "request.failed")]
     assert [(each["code"], each["upstream_status"]) for each in told] == [(logged_code, 400)] * 3
@@ -114,7 +120,7 @@ async def test_a_paused_queue_is_named(tmp_path: Path) -> None:
         async with open_store(tmp_path / "it.db", clock=now) as raw:
             store = observe(raw, Metrics())
             await submit(store, queue="q")
-            [lease] = await store.leases.claim({"q": 1}, worker="w", lease_for=SECOND)
+            [lease] = await claim(store)
             until = now() + 60 * SECOND
             await store.leases.finish([Finish(lease.fence, Released(BAD, pause=Pause(until, 1)), "up")])
     [paused] = [each for each in events if each["event"] == "queue.paused"]
@@ -135,6 +141,106 @@ async def test_an_upstream_that_goes_down_and_comes_back_is_spoken_of() -> None:
         ("upstream.down", "up", "no answer"),
         ("upstream.up", "up", None),
     ]
+
+
+class Distant:
+    """A store's changes, as if another process had made them."""
+
+    def __init__(self, inner: Changes) -> None:
+        self._inner = inner
+
+    def listen(self, listener: Callable[[Change], None]) -> Callable[[], None]:
+        return self._inner.listen(lambda change: listener(replace(change, elsewhere=True)))
+
+
+async def test_each_process_speaks_of_its_own_commits_only(tmp_path: Path) -> None:
+    moment = now()
+    with logged() as events:
+        async with open_store(tmp_path / "it.db", clock=lambda: moment) as raw:
+            store = observe(replace(raw, changes=Distant(raw.changes)), Metrics())
+            await submit(raw, queue="q", created_at=moment, max_attempts=1)
+            await claim(raw)
+            moment += 2 * SECOND
+            await raw.leases.claim([], worker="w", lease_for=SECOND)
+            await heard()
+            assert store.requests is not raw.requests
+    assert events == []
+
+
+class Away:
+    """The store's leases while it is down."""
+
+    def __init__(self, inner: Leases) -> None:
+        self.next_due, self.ready, self.finish, self.extend = inner.next_due, inner.ready, inner.finish, inner.extend
+        self._inner = inner
+        self.down = True
+
+    async def claim(self, offers: Sequence[Offer], *, worker: str, lease_for: int) -> Claimed:
+        if self.down:
+            raise StoreUnavailable("no route to the store")
+        return await self._inner.claim(offers, worker=worker, lease_for=lease_for)
+
+
+async def test_an_outage_of_the_store_is_told_once_and_so_is_its_end(tmp_path: Path) -> None:
+    with logged() as events:
+        async with open_store(tmp_path / "it.db", clock=now) as raw:
+            away = Away(raw.leases)
+            store = observe(replace(raw, leases=away), Metrics())
+            for _ in range(3):
+                with pytest.raises(StoreUnavailable):
+                    await claim(store)
+            away.down = False
+            for _ in range(3):
+                await claim(store)
+    assert [(each["event"], each.get("reason")) for each in events] == [
+        ("store.down", "no route to the store"),
+        ("store.up", None),
+    ]
+
+
+def test_an_outage_of_the_object_store_is_told_with_its_cause() -> None:
+    with logged() as events:
+        error = StoreUnavailable("The object store cannot be used just now.")
+        error.__cause__ = OSError("no such bucket")
+        telemetry.object_store(error)
+        telemetry.object_store(None)
+    assert [(each["event"], each.get("reason")) for each in events] == [
+        ("blobs.down", "no such bucket"),
+        ("blobs.up", None),
+    ]
+
+
+def test_how_long_queues_wait_is_measured() -> None:
+    """A worker pool is scaled by these."""
+    metrics = Metrics()
+    metrics.known = lambda: {"m", "idle"}
+    queues = [
+        Queue(name="m", pending=3, processing=0, waiting_since=100 * SECOND),
+        Queue(name="idle", pending=0, processing=1),
+        Queue(name="made-up-1", pending=1, processing=0, waiting_since=105 * SECOND),
+        Queue(name="made-up-2", pending=1, processing=0, waiting_since=103 * SECOND),
+    ]
+    metrics.wait(queues, now=110 * SECOND)
+    page = metrics.page().decode()
+    for queue, waited in (("m", 10.0), ("idle", 0.0), ("other", 7.0)):
+        assert f'raincheck_oldest_pending_seconds{{queue="{queue}"}} {waited}' in page
+    metrics.wait([], now=111 * SECOND)
+    assert 'queue="m"' not in metrics.page().decode()
+
+
+def test_how_much_upstreams_are_used_is_measured() -> None:
+    metrics = Metrics()
+    metrics.bear(
+        [
+            Throttle(scope="upstream", name="fixed", limits=Limits(max_concurrency=8), running=3),
+            Throttle(scope="upstream", name="adaptive", limits=Limits(max_concurrency="auto"), level=5.5, running=5),
+            Throttle(scope="upstream", name="paused", limits=Limits(rpm=3)),
+        ]
+    )
+    page = metrics.page().decode()
+    for line in ('running{upstream="fixed"} 3.0', 'places{upstream="fixed"} 8.0', 'places{upstream="adaptive"} 5.0'):
+        assert f"raincheck_upstream_{line}" in page
+    assert 'raincheck_upstream_places{upstream="paused"}' not in page
 
 
 async def test_made_up_queue_names_make_no_series(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.rows import backlog, flat, latency, lives, reads, submits, waiters
+from bench.rows import backlog, cluster, flat, latency, lives, reads, submits, waiters
 from bench.setting import Setting
 from bench.stats import Row
 
@@ -21,8 +21,11 @@ MEASURES = {
     "reads": Measure("status reads against a bare echo", reads.run),
     "lives": Measure("submit to collected, against calling the same upstream directly", lives.run),
     "latency": Measure("what a deferred call on an idle system takes beyond a direct one", latency.run),
-    "flat": Measure("store operations with very many pending or waiting rows against few", flat.run),
+    "flat": Measure("operations of SQLite with very many pending or waiting rows against few", flat.sqlite),
     "memory": Measure("resident memory of a server with very many pending rows", backlog.memory),
     "restart": Measure("from start after kill -9 with very many pending rows to the first call", backlog.restart),
     "waiters": Measure("resident memory per idle long-poll", waiters.run),
+    "postgres": Measure("submits, reads and lives on PostgreSQL against SQLite", cluster.stores),
+    "flat-pg": Measure("operations of PostgreSQL with very many pending or waiting rows against few", flat.postgres),
+    "workers": Measure("lives with one API process and 2 and 4 worker processes against 1", cluster.workers),
 }

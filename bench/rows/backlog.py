@@ -27,7 +27,7 @@ def memory(setting: Setting) -> list[Row]:
         empty = server.resident() / MIB
     with (
         processes.upstream(setting.folder, hold=True) as upstream,
-        processes.server(setting.folder, upstream, filled.path, max_concurrency=PLACES) as server,
+        processes.server(setting.folder, upstream, filled.url, max_concurrency=PLACES) as server,
     ):
         processes.wait_for(lambda: upstream.calls() == PLACES)
         for number in range(READS):
@@ -53,13 +53,13 @@ def restart(setting: Setting) -> list[Row]:
     filled = setting.backlog()
     seconds: list[float] = []
     with processes.upstream(setting.folder, hold=True) as upstream:
-        with processes.server(setting.folder, upstream, filled.path, max_concurrency=PLACES) as server:
+        with processes.server(setting.folder, upstream, filled.url, max_concurrency=PLACES) as server:
             processes.wait_for(lambda: upstream.calls() == PLACES)
             server.kill()
         for _ in range(setting.options.rounds):
             upstream.forget()
             began = time.monotonic()
-            server = processes.start_server(setting.folder, upstream, filled.path, max_concurrency=PLACES)
+            server = processes.start_server(setting.folder, upstream, filled.url, max_concurrency=PLACES)
             try:
                 seconds.append(upstream.first_call_since_forgotten() - began)
                 processes.wait_for(lambda: upstream.calls() == PLACES)

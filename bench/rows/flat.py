@@ -10,13 +10,13 @@ from time import perf_counter
 from typing import TypeVar
 
 from bench.calls import MODEL
-from bench.setting import Filled, Setting, a_request
+from bench.filling import Filled, open_store
+from bench.setting import Kind, Setting, a_request
 from bench.stats import Row, Samples, ratio
-from raincheck.core.clock import DAY, HOUR, now
-from raincheck.core.model import Finish
+from raincheck.core.clock import HOUR
+from raincheck.core.model import Finish, Offer
 from raincheck.core.outcome import Reply, Succeeded
 from raincheck.store.protocol import Store
-from raincheck.store.sqlite import open_store
 
 FEW = 10_000
 TURNS = 60
@@ -44,7 +44,8 @@ class Subject:
             self.ids.insert(0, self.ids.pop())
         await self._time("cancel", lambda: self.store.requests.cancel("default", self.ids.pop()))
         claim = self.store.leases.claim
-        [lease] = await self._time("claim", lambda: claim({MODEL: 1}, worker="bench", lease_for=HOUR))
+        offers = [Offer(MODEL, "up", 1)]
+        [lease], _ = await self._time("claim", lambda: claim(offers, worker="bench", lease_for=HOUR))
         await self._time("finish", lambda: self.store.leases.finish([Finish(lease.fence, DONE)]))
 
     async def _time(self, name: str, operation: Callable[[], Awaitable[T]]) -> T:
@@ -60,13 +61,17 @@ class Subject:
             times.clear()
 
 
-def run(setting: Setting) -> list[Row]:
+def sqlite(setting: Setting) -> list[Row]:
+    return asyncio.run(_run(setting, "sqlite"))
+
+
+def postgres(setting: Setting) -> list[Row]:
+    return asyncio.run(_run(setting, "postgres"))
+
+
+async def _run(setting: Setting, kind: Kind) -> list[Row]:
     """The stores take turns operation by operation, so that the disk's moods meet all of them."""
-    return asyncio.run(_run(setting))
-
-
-async def _run(setting: Setting) -> list[Row]:
-    few, ready, waiting = await asyncio.to_thread(_fill, setting)
+    few, ready, waiting = await asyncio.to_thread(_fill, setting, kind)
     async with AsyncExitStack() as stack:
         subjects = [await stack.enter_async_context(_subject(each)) for each in (few, ready, waiting)]
         for round_ in range(setting.options.rounds + 1):
@@ -76,23 +81,23 @@ async def _run(setting: Setting) -> list[Row]:
             for subject in subjects:
                 subject.end_round(counts=round_ > 0)
     many = f"{setting.options.many // 1_000:,} k"
-    named = zip((f"{many} pending", f"{many} scheduled"), subjects[1:], strict=True)
+    named = zip((f"{kind}, {many} pending", f"{kind}, {many} scheduled"), subjects[1:], strict=True)
     return [_row(name, state, subjects[0], subject) for state, subject in named for name in OPERATIONS]
 
 
-def _fill(setting: Setting) -> tuple[Filled, Filled, Filled]:
-    tomorrow = now() + DAY
+def _fill(setting: Setting, kind: Kind) -> tuple[Filled, Filled, Filled]:
+    many = setting.options.many
     return (
-        setting.filled("few", ready=FEW),
-        setting.backlog(),
-        setting.filled("scheduled", ready=FEW, waiting=setting.options.many, not_before=tomorrow),
+        setting.filled(kind, "few", ready=FEW),
+        setting.backlog() if kind == "sqlite" else setting.filled(kind, "backlog", ready=many),
+        setting.filled(kind, "scheduled", ready=FEW, waiting=many),
     )
 
 
 @asynccontextmanager
 async def _subject(filled: Filled) -> AsyncGenerator[Subject]:
     ids = random.Random(1).sample(filled.ids, len(filled.ids))
-    async with open_store(filled.path, clock=now) as store:
+    async with open_store(filled.url) as store:
         yield Subject(store, ids)
 
 

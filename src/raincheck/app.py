@@ -2,34 +2,54 @@
 
 import asyncio
 import gc
-import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
+from dataclasses import dataclass, replace
+from enum import Enum, auto
 from functools import partial
-from importlib.metadata import version
 
+import msgspec
 import uvicorn
+from litestar import Litestar
 
 from raincheck import telemetry
 from raincheck.core.clock import SECOND, now
 from raincheck.core.errors import SettingsInvalid, StoreUnavailable
-from raincheck.core.settings import Settings, UpstreamSettings, bind_problem, is_loopback, sqlite_path
+from raincheck.core.model import Limits, Scope
+from raincheck.core.settings import (
+    Settings,
+    UpstreamSettings,
+    bind_problem,
+    is_loopback,
+    is_postgresql,
+    sqlite_path,
+)
+from raincheck.dispatch.attempt import Means
 from raincheck.dispatch.capacity import Capacity
 from raincheck.dispatch.loop import Dispatcher
+from raincheck.dispatch.presence import introduce, leaving, show_up
 from raincheck.dispatch.relay import Relay
-from raincheck.http.app import create_app
+from raincheck.dispatch.stow import Stow
+from raincheck.http.app import create_app, create_probes
 from raincheck.http.edge import Edge
 from raincheck.http.server import serve_config
 from raincheck.intake.gate import Gate
 from raincheck.live import Live
-from raincheck.store.protocol import Change, Store
-from raincheck.store.sqlite import open_store
+from raincheck.store.blobs import open_blobs
+from raincheck.store.protocol import Change, Registry, Store
+from raincheck.store.sqlite import open_store as open_sqlite
+from raincheck.upkeep.collect import Collector
 from raincheck.upkeep.loop import Caretaker
-from raincheck.upstream.build import build
+from raincheck.upstream.build import build, build_elsewhere, runs_in_worker
 from raincheck.upstream.catalogue import Catalogue, Member
 
 PROBE_TICK = 0.5
@@ -38,11 +58,27 @@ AGAIN_AFTER = 1.0
 """Seconds until a loop that stumbled over a fault goes on."""
 
 
+class Role(Enum):
+    """What a process does. There may be any number of each on one PostgreSQL; a SQLite file has one process."""
+
+    SERVER = auto()
+    """Takes calls and does the work."""
+    DESK = auto()
+    """Takes calls; workers do the work."""
+    WORKER = auto()
+    """Does the work."""
+
+    @property
+    def works(self) -> bool:
+        return self is not Role.DESK
+
+
 @dataclass(frozen=True, slots=True)
 class App:
     """Everything that runs in one process."""
 
     settings: Settings
+    role: Role
     store: Store
     catalogue: Catalogue
     dispatcher: Dispatcher
@@ -57,36 +93,39 @@ class App:
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, on_pull: Callable[[int, int], None] | None = None) -> AsyncGenerator[App]:
+async def running(
+    settings: Settings, role: Role = Role.SERVER, *, on_pull: Callable[[int, int], None] | None = None
+) -> AsyncGenerator[App]:
     """Build and start everything but the HTTP listener; on leaving, stop in the reverse order.
 
     `on_pull(done, total)` hears of the embedded model's bytes while they are fetched. Raises RaincheckError when the
     settings, the store or an upstream make it impossible.
     """
+    _check_role(role, settings)
     metrics = telemetry.Metrics()
     live = Live()
     async with AsyncExitStack() as stack:
-        path = sqlite_path(settings.store_url)
-        raw_store = await stack.enter_async_context(open_store(path, clock=now, retention=settings.retention))
+        raw_store = await stack.enter_async_context(open_store(settings))
         store = telemetry.observe(raw_store, metrics)
-        if (problem := bind_problem(settings, has_keys=bool(await store.registry.keys()))) is not None:
+        objects = open_blobs(settings.blobs_url) if settings.blobs_url else None
+        if role is not Role.WORKER and (problem := await _bind_problem(settings, store)) is not None:
             raise SettingsInvalid(problem)
-        for queue, cap in settings.queue_limits.items():
-            await store.registry.set_queue(queue, max_concurrency=cap)
-        members = [await _start(each, stack, metrics, on_pull) for each in settings.upstreams]
+        if role.works:
+            await _set_limits(store.registry, settings)
+        members = [await _start(each, role, stack, metrics, on_pull) for each in settings.upstreams]
         catalogue = Catalogue(members, now)
         catalogue.on_health = telemetry.health
         metrics.known = catalogue.models
         await catalogue.refresh()
         capacity = Capacity(catalogue)
+        leases = store.leases
+        if objects is not None:
+            leases = Stow(leases, store.blobs, objects, troubled=telemetry.object_store)
+        me = introduce(now)
         dispatcher = Dispatcher(
-            leases=store.leases,
-            catalogue=catalogue,
+            means=Means(leases=leases, catalogue=catalogue, live=live, lease_for=settings.lease, clock=now),
             capacity=capacity,
-            live=live,
-            worker=f"{socket.gethostname()}-{os.getpid()}",
-            lease_for=settings.lease,
-            clock=now,
+            worker=me.name,
             crashed=telemetry.attempt_crashed,
         )
         capacity.on_free = dispatcher.wake
@@ -99,19 +138,28 @@ async def running(settings: Settings, *, on_pull: Callable[[int, int], None] | N
             gate=Gate(store.registry, now, loopback=is_loopback(settings.host)),
             settings=settings,
             clock=now,
-            version=version("raincheck"),
+            version=me.version,
+            objects=objects,
             stopping=stopping.is_set,
             metrics=metrics.page,
             crashed=telemetry.crashed,
         )
-        stack.callback(store.changes.listen(partial(_spread, dispatcher, live)))
-        app = App(settings, store, catalogue, dispatcher, edge, stopping)
-        loops = {
-            "dispatcher": dispatcher.run,
-            "caretaker": Caretaker(store.upkeep).run,
+        app = App(settings, role, store, catalogue, dispatcher, edge, stopping)
+        stack.callback(store.changes.listen(partial(_spread, app)))
+        loops: dict[str, Callable[[], Awaitable[object]]] = {
             "probe": partial(_probe, catalogue, capacity),
             "measure": partial(_measure, store, metrics),
         }
+        if role.works:
+            await stack.enter_async_context(leaving(store.registry, me))
+            loops |= {
+                "dispatcher": dispatcher.run,
+                "heartbeat": dispatcher.keep_alive,
+                "caretaker": Caretaker(store.upkeep).run,
+                "presence": partial(show_up, store.registry, me),
+            }
+            if objects is not None:
+                loops["collector"] = Collector(store.blobs, objects).run
         started = [asyncio.create_task(keep_going(name, loop)) for name, loop in loops.items()]
         try:
             yield app
@@ -120,6 +168,16 @@ async def running(settings: Settings, *, on_pull: Callable[[int, int], None] | N
             for task in started:
                 task.cancel()
             await asyncio.wait(started)
+
+
+def open_store(settings: Settings) -> AbstractAsyncContextManager[Store]:
+    """The store that the settings name, to be entered."""
+    if not is_postgresql(settings.store_url):
+        return open_sqlite(sqlite_path(settings.store_url), clock=now, retention=settings.retention)
+    # Its driver is an extra of its own.
+    from raincheck.store.postgres import open_store as open_postgres
+
+    return open_postgres(settings.store_url, retention=settings.retention)
 
 
 async def keep_going(name: str, loop: Callable[[], Awaitable[object]], *, again_after: float = AGAIN_AFTER) -> None:
@@ -136,37 +194,87 @@ async def keep_going(name: str, loop: Callable[[], Awaitable[object]], *, again_
 
 def serve(
     settings: Settings,
+    role: Role = Role.SERVER,
     *,
     on_ready: Callable[[App], None] = lambda _: None,
     on_pull: Callable[[int, int], None] | None = None,
 ) -> int:
     """Run the server until SIGTERM or SIGINT; returns the exit code. Raises RaincheckError when it cannot start."""
     telemetry.configure_logs(settings.log_level)
-    with _listen(settings) as listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(settings, listener, on_ready, on_pull))
+    with _listen(settings) as listener:
+        listening = partial(_listening, listener, create_app)
+        return _run(_stay(running(settings, role, on_pull=on_pull), listening, on_ready))
 
 
-async def _serve(
+def work(
     settings: Settings,
-    listener: socket.socket,
-    on_ready: Callable[[App], None],
-    on_pull: Callable[[int, int], None] | None,
+    *,
+    port: int | None = None,
+    on_ready: Callable[[App], None] = lambda _: None,
+    on_pull: Callable[[int, int], None] | None = None,
 ) -> int:
-    async with running(settings, on_pull=on_pull) as app:
-        server = _Server(serve_config(create_app(app.edge), settings))
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        asked_to_stop = _signals(app)
+    """Run a worker until SIGTERM or SIGINT; with a `port`, it answers there how it is. Else as `serve`."""
+    telemetry.configure_logs(settings.log_level)
+    if port is None:
+        return _run(_stay(running(settings, Role.WORKER, on_pull=on_pull), _deaf, on_ready))
+    settings = replace(settings, port=port)
+    with _listen(settings) as listener:
+        listening = partial(_listening, listener, create_probes)
+        return _run(_stay(running(settings, Role.WORKER, on_pull=on_pull), listening, on_ready))
+
+
+def _run(stay: Coroutine[None, None, int]) -> int:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(stay)
+
+
+Listening = Callable[[App], AbstractAsyncContextManager[asyncio.Future[None]]]
+"""Answers calls while it is entered; the future is done when that ends by itself."""
+
+
+async def _stay(
+    starting: AbstractAsyncContextManager[App], listening: Listening, on_ready: Callable[[App], None]
+) -> int:
+    async with starting as app, listening(app) as cut_off:
+        asked_to_stop = asyncio.create_task(_signals(app).wait())
         on_ready(app)
-        telemetry.started(settings.host, settings.port, [member.name for member in app.catalogue.members])
+        _say_started(app)
         _settle_down()
-        await asyncio.wait({serving, asyncio.create_task(asked_to_stop.wait())}, return_when="FIRST_COMPLETED")
+        await asyncio.wait([cut_off, asked_to_stop], return_when="FIRST_COMPLETED")
         # Reads go on while running work finishes; only then the listener closes.
         telemetry.stopping(len(app.dispatcher.running))
         await app.stop()
-        server.should_exit = True
-        await serving
     telemetry.stopped()
     return 0
+
+
+@asynccontextmanager
+async def _listening(
+    listener: socket.socket, create: Callable[[Edge], Litestar], app: App
+) -> AsyncGenerator[asyncio.Future[None]]:
+    server = _Server(serve_config(create(app.edge), app.settings))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield serving
+    finally:
+        server.should_exit = True
+        await serving
+
+
+@asynccontextmanager
+async def _deaf(_: App) -> AsyncGenerator[asyncio.Future[None]]:
+    """A worker that nobody asks anything."""
+    yield asyncio.get_running_loop().create_future()
+
+
+def _say_started(app: App) -> None:
+    upstreams = [member.name for member in app.catalogue.members]
+    if app.role is Role.WORKER:
+        telemetry.working(app.dispatcher.worker, upstreams)
+        return
+    telemetry.started(app.settings.host, app.settings.port, upstreams)
+    if not app.role.works and not is_postgresql(app.settings.store_url):
+        telemetry.nobody_works()
 
 
 def _settle_down() -> None:
@@ -229,23 +337,57 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
+def _check_role(role: Role, settings: Settings) -> None:
+    if role is Role.WORKER and not is_postgresql(settings.store_url):
+        raise SettingsInvalid(
+            "A worker of its own needs a store that processes can share: name a PostgreSQL with --store "
+            "postgresql://…. On SQLite, `raincheck serve` does the work itself."
+        )
+
+
+async def _bind_problem(settings: Settings, store: Store) -> str | None:
+    return bind_problem(settings, has_keys=bool(await store.registry.keys()))
+
+
+async def _set_limits(registry: Registry, settings: Settings) -> None:
+    """Take the configured limits over into the store, for all workers. What is so already is left alone."""
+    known = {
+        (scope, each.name): each.limits for scope in ("queue", "upstream") for each in await registry.throttles(scope)
+    }
+    wanted: dict[tuple[Scope, str], Limits] = {("queue", name): each for name, each in settings.queue_limits.items()}
+    wanted |= {("upstream", each.name): _shared(each) for each in settings.upstreams}
+    for (scope, name), limits in wanted.items():
+        if known.get((scope, name), Limits()) != limits:
+            await registry.set_limits(scope, name, limits)
+
+
+def _shared(settings: UpstreamSettings) -> Limits:
+    """What holds over all workers. Of a function or the embedded model, each worker has its own places."""
+    limits = settings.limits
+    return msgspec.structs.replace(limits, max_concurrency=None) if runs_in_worker(settings) else limits
+
+
 async def _start(
     settings: UpstreamSettings,
+    role: Role,
     stack: AsyncExitStack,
     metrics: telemetry.Metrics,
     on_pull: Callable[[int, int], None] | None,
 ) -> Member:
+    if runs_in_worker(settings) and not role.works:
+        return Member(build_elsewhere(settings), settings.models, max_concurrency=0)
     upstream = telemetry.ObservedUpstream(build(settings, on_pull=on_pull), metrics)
     stack.push_async_callback(upstream.close)
     await upstream.start()
     return Member(upstream, settings.models, settings.max_concurrency)
 
 
-def _spread(dispatcher: Dispatcher, live: Live, change: Change) -> None:
+def _spread(app: App, change: Change) -> None:
     """Pass a commit's hint on to those who act on it and those who wait for it."""
-    dispatcher.on_change(change)
+    if app.role.works:
+        app.dispatcher.on_change(change)
     for request_id, _ in change.moved:
-        live.wake(request_id)
+        app.edge.live.wake(request_id)
 
 
 async def _probe(catalogue: Catalogue, capacity: Capacity) -> None:
@@ -263,4 +405,6 @@ async def _measure(store: Store, metrics: telemetry.Metrics) -> None:
     while True:
         with suppress(StoreUnavailable):  # The last counts stand until the store can be read again.
             metrics.stand(await store.upkeep.gauges())
+            metrics.wait(await store.registry.queues(), now=now())
+            metrics.bear(await store.registry.throttles("upstream"))
         await asyncio.sleep(GAUGES_EVERY)

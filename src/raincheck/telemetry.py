@@ -18,8 +18,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.metrics import MetricWrapperBase
 
 from raincheck.core.clock import SECOND, seconds
-from raincheck.core.errors import RaincheckError
-from raincheck.core.model import Fence, Finish, Lease, NewRequest, Submitted
+from raincheck.core.errors import RaincheckError, StoreUnavailable
+from raincheck.core.model import Beat, Claimed, Fence, Finish, NewRequest, Offer, Queue, Submitted, Throttle
 from raincheck.core.outcome import Ended, Failure, Released, Reply, RequestError, Retry, Succeeded
 from raincheck.core.status import Status
 from raincheck.store.protocol import Change, Leases, Requests, Store
@@ -106,13 +106,23 @@ def started(host: str, port: int, upstreams: Sequence[str]) -> None:
     log.info("server.started", host=host, port=port, upstreams=list(upstreams))
 
 
+def working(worker: str, upstreams: Sequence[str]) -> None:
+    """Log that a worker takes requests."""
+    log.info("worker.started", worker=worker, upstreams=list(upstreams))
+
+
+def nobody_works() -> None:
+    """Log that what is accepted stays pending."""
+    log.warning("server.no_worker")
+
+
 def stopping(running: int) -> None:
-    """Log that the server was asked to stop."""
+    """Log that the process was asked to stop."""
     log.info("server.stopping", running=running)
 
 
 def stopped() -> None:
-    """Log that the server has stopped."""
+    """Log that the process has stopped."""
     log.info("server.stopped")
 
 
@@ -129,6 +139,14 @@ def attempt_crashed(error: Exception, request_id: str) -> None:
 def stumbled(error: Exception, loop: str) -> None:
     """Log what nobody expected of one of the server's own loops; it goes on."""
     log.error("server.loop_crashed", loop=loop, exc_info=error)
+
+
+def object_store(trouble: StoreUnavailable | None) -> None:
+    """Log that the object store takes no bodies, or that it takes them again."""
+    if trouble is None:
+        log.info("blobs.up")
+    else:
+        log.warning("blobs.down", reason=str(trouble.__cause__ or trouble))
 
 
 def health(member: Member) -> None:
@@ -179,6 +197,24 @@ class Metrics:
         self.standing = Gauge(
             "raincheck_requests", "Requests in the record now.", ["queue", "status"], registry=registry
         )
+        self.oldest = Gauge(
+            "raincheck_oldest_pending_seconds",
+            "How long the next request in line has waited.",
+            ["queue"],
+            registry=registry,
+        )
+        self.at_upstream = Gauge(
+            "raincheck_upstream_running",
+            "Requests running at an upstream that has limits, over all workers.",
+            ["upstream"],
+            registry=registry,
+        )
+        self.places = Gauge(
+            "raincheck_upstream_places",
+            "How many may run there at once, over all workers: max_concurrency, or the level that `auto` has found.",
+            ["upstream"],
+            registry=registry,
+        )
         self.known: Callable[[], Container[str]] = frozenset[str]
         """The queues that get a label of their own."""
         self._labels: dict[str, str] = {}
@@ -205,6 +241,27 @@ class Metrics:
         for labels, count in now.items():
             self.standing.labels(*labels).set(count)
 
+    def wait(self, queues: Iterable[Queue], *, now: int) -> None:
+        """Take over since when the queues wait."""
+        oldest = dict[str, float]()
+        for queue in queues:
+            label = self.label(queue.name)
+            waited = 0.0 if queue.waiting_since is None else max(0, now - queue.waiting_since) / SECOND
+            oldest[label] = max(waited, oldest.get(label, 0.0))
+        self.oldest.clear()
+        for label, waited in oldest.items():
+            self.oldest.labels(label).set(waited)
+
+    def bear(self, upstreams: Iterable[Throttle]) -> None:
+        """Take over how much the upstreams are used."""
+        self.at_upstream.clear()
+        self.places.clear()
+        for upstream in upstreams:
+            self.at_upstream.labels(upstream.name).set(upstream.running)
+            places = upstream.limits.max_concurrency
+            if places is not None:
+                self.places.labels(upstream.name).set(int(upstream.level or 0) if places == "auto" else places)
+
 
 def observe(store: Store, metrics: Metrics) -> Store:
     """The same store, with every transition counted and logged."""
@@ -219,7 +276,8 @@ def observe(store: Store, metrics: Metrics) -> Store:
 
 @dataclass(slots=True)
 class _Moves:
-    """Speaks of the moves that no call asked for: a lease that lapsed, a deadline that passed in the queue."""
+    """Speaks of the moves that no call asked for: a lease that lapsed, a deadline that passed in the queue. Another
+    process speaks of its own."""
 
     metrics: Metrics
     queues: dict[str, str] = field(default_factory=dict[str, str])
@@ -247,6 +305,8 @@ class _Moves:
             if status is Status.PROCESSING:
                 continue
             self.queues.pop(request_id, None)
+            if change.elsewhere:
+                continue
             if request_id in self._asked:
                 self._asked.discard(request_id)
             else:
@@ -305,34 +365,54 @@ class _ObservedRequests:
 
 
 class _ObservedLeases:
-    """Claims and finishes, spoken of; everything else is passed on."""
+    """Claims and finishes, spoken of, and whether the store can be written; everything else is passed on."""
 
     def __init__(self, inner: Leases, metrics: Metrics, moves: _Moves) -> None:
         self._inner = inner
         self._metrics = metrics
         self._moves = moves
         self._log = log.bind()
-        self.next_due, self.ready, self.extend = inner.next_due, inner.ready, inner.extend
+        self._down = False
+        self.next_due, self.ready = inner.next_due, inner.ready
 
-    async def claim(self, free: Mapping[str, int], *, worker: str, lease_for: int) -> list[Lease]:
-        leases = await self._inner.claim(free, worker=worker, lease_for=lease_for)
-        for lease in leases:
+    async def claim(self, offers: Sequence[Offer], *, worker: str, lease_for: int) -> Claimed:
+        with self._written():
+            claimed = await self._inner.claim(offers, worker=worker, lease_for=lease_for)
+        for lease in claimed.leases:
             request_id, queue = lease.fence.request_id, self._metrics.label(lease.queue)
             self._moves.queues[request_id] = lease.queue
             self._metrics.claimed[queue].inc()
             if lease.attempt == 1:
                 self._metrics.waited[queue].observe((lease.claimed_at - lease.created_at) / SECOND)
             self._log.debug("request.claimed", id=request_id, queue=lease.queue, attempt=lease.attempt)
-        return leases
+        return claimed
+
+    async def extend(self, beats: Sequence[Beat], *, lease_for: int) -> set[Fence]:
+        with self._written():
+            return await self._inner.extend(beats, lease_for=lease_for)
 
     async def finish(self, finishes: Sequence[Finish]) -> list[Fence]:
         ids = [finish.fence.request_id for finish in finishes]
         queues = [self._moves.queues.get(request_id) for request_id in ids]
-        with self._moves.asked(ids):
+        with self._moves.asked(ids), self._written():
             lost = await self._inner.finish(finishes)
         for finish, queue in zip(finishes, queues, strict=True):
             self._speak_of(finish, queue, lost=finish.fence in lost)
         return lost
+
+    @contextmanager
+    def _written(self) -> Generator[None]:
+        """Says once that the store cannot be written, and once that it can be again."""
+        try:
+            yield
+        except StoreUnavailable as error:
+            if not self._down:
+                self._down = True
+                self._log.warning("store.down", reason=error.message)
+            raise
+        if self._down:
+            self._down = False
+            self._log.info("store.up")
 
     def _speak_of(self, finish: Finish, queue: str | None, *, lost: bool) -> None:
         said = self._log.bind(id=finish.fence.request_id, upstream=finish.upstream)

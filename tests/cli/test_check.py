@@ -1,12 +1,22 @@
 """`raincheck check`: errors and warnings apart, a sample that is valid, a reference that is whole."""
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from raincheck.cli.check import reference_page, sample_file
-from raincheck.core.settings import OTHER_VARIABLES, SETTINGS, UPSTREAM_SETTINGS, Settings, UpstreamSettings, load
-from tests.cli.desk import run
+from raincheck.core.settings import (
+    OTHER_VARIABLES,
+    QUEUE_SETTINGS,
+    SETTINGS,
+    UPSTREAM_SETTINGS,
+    Settings,
+    UpstreamSettings,
+    load,
+)
+from tests.cli.desk import Ended, run
 
 
 def a_file(folder: Path, text: str) -> str:
@@ -43,11 +53,12 @@ def test_an_open_bind_is_a_warning(tmp_path: Path):
 
 def test_the_sample_is_valid_and_says_only_defaults(tmp_path: Path):
     local = UpstreamSettings(name="local", kind="local", max_concurrency=2)
-    assert load(Path(a_file(tmp_path, sample_file())), environ={}) == Settings(upstreams=(local,))
+    sampled = load(Path(a_file(tmp_path, sample_file())), environ={})
+    assert replace(sampled, blobs_url=None) == Settings(upstreams=(local,))
     assert run("check", "--sample").stdout == sample_file()
 
 
-@pytest.mark.parametrize("setting", [*SETTINGS, *UPSTREAM_SETTINGS], ids=lambda setting: setting.name)
+@pytest.mark.parametrize("setting", [*SETTINGS, *UPSTREAM_SETTINGS, *QUEUE_SETTINGS], ids=lambda setting: setting.name)
 def test_the_reference_and_the_sample_have_every_setting(setting: object):
     from raincheck.core.settings import Setting
 
@@ -60,3 +71,60 @@ def test_the_reference_has_every_variable():
     page = run("check", "--reference").stdout
     assert page == reference_page()
     assert all(f"`{name}`" in page for name in [*OTHER_VARIABLES, *(setting.variable for setting in SETTINGS)])
+
+
+def checked(store_url: str, **variables: str) -> Ended:
+    return run("check", RAINCHECK_STORE_URL=store_url, **variables)
+
+
+@pytest.mark.slow("starts a PostgreSQL")
+def test_a_postgresql_that_answers_is_told_with_its_version_and_where_big_results_go():
+    from tests.store.postgres.databases import databases
+
+    url = asyncio.run(databases().lend())
+    ended = checked(url)
+    databases().give_back(url)
+    assert ended.code == 0, ended.stdout
+    assert "the store is PostgreSQL 18" in ended.stdout
+    assert "big results stay in the database" in ended.stdout
+
+
+def test_a_postgresql_that_is_not_there_is_an_error_without_its_password():
+    ended = checked("postgresql://me:hush@127.0.0.1:1/raincheck")
+    assert ended.code == 1
+    assert "error: The store raincheck at 127.0.0.1:1 cannot be opened: nothing listens there" in ended.stdout
+    assert "hush" not in ended.stdout + ended.stderr
+
+
+def test_a_password_in_the_file_is_a_warning_that_names_the_variable(tmp_path: Path):
+    text = '[store]\nurl = "postgresql://me:hush@127.0.0.1:1/raincheck"'
+    ended = run("check", "--config", a_file(tmp_path, text))
+    assert "warning: store.url holds a password" in ended.stdout
+    assert "RAINCHECK_STORE_URL" in ended.stdout
+    assert "hush" not in ended.stdout + ended.stderr
+
+
+def test_a_folder_for_big_results_that_cannot_be_made_is_an_error_and_none_is_made(tmp_path: Path):
+    (tmp_path / "file").touch()
+    refused = run("check", RAINCHECK_STORE_BLOBS=f"{tmp_path.as_uri()}/file/blobs")
+    assert refused.code == 1
+    assert "error: store.blobs:" in refused.stdout
+    fine = run("check", RAINCHECK_STORE_BLOBS=f"{tmp_path.as_uri()}/new/blobs")
+    assert fine.code == 0
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.slow("waits for a port that refuses, three times")
+def test_a_bucket_that_cannot_be_reached_is_an_error_that_says_what_to_look_at(monkeypatch: pytest.MonkeyPatch):
+    for name, value in (
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "a"),
+        ("AWS_SECRET_ACCESS_KEY", "hush"),
+    ):
+        monkeypatch.setenv(name, value)
+    ended = run("check", RAINCHECK_STORE_BLOBS="s3://bucket/prefix")
+    assert ended.code == 1
+    assert "error: The bucket for big results" in ended.stdout
+    assert "AWS_ENDPOINT_URL" in ended.stdout
+    assert "hush" not in ended.stdout + ended.stderr

@@ -9,17 +9,39 @@ from raincheck import __version__
 from raincheck.cli.exits import CODES
 from tests.cli.desk import examples, run
 
-COMMANDS = ["serve", "demo", "submit", "wait", "events", "status", "list", "cancel", "requeue", "check"]
-FAMILIES = ["keys create", "keys list", "keys revoke", "model pull"]
+COMMANDS = [
+    "serve",
+    "work",
+    "demo",
+    "submit",
+    "wait",
+    "events",
+    "status",
+    "list",
+    "cancel",
+    "requeue",
+    "check",
+    "workers",
+]
+FAMILIES = {
+    "keys": ("create", "list", "revoke"),
+    "tenants": ("list", "set"),
+    "queues": ("list", "pause", "resume", "set"),
+    "upstreams": ("list", "pause", "resume", "set"),
+    "store": ("copy",),
+    "model": ("pull",),
+}
 
 
 def test_help_names_every_command_and_every_exit_code():
     told = run("--help").stdout
-    assert all(f"\n  {name} " in told for name in [*COMMANDS, "keys", "model"])
+    assert all(f"\n  {name} " in told for name in [*COMMANDS, *FAMILIES])
     assert all(f"{code:d}  {words}" in told for code, words in CODES.items())
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *FAMILIES])
+@pytest.mark.parametrize(
+    "command", [*COMMANDS, *(f"{family} {one}" for family, members in FAMILIES.items() for one in members)]
+)
 def test_every_command_has_help_with_examples_and_can_speak_json(command: str):
     told = run(*command.split(), "--help").stdout
     assert any(f"raincheck {command}" in line for line in examples(told))

@@ -31,6 +31,7 @@ def a_lease(attempt: int = 1, max_attempts: int = 5, deadline: int | None = None
         fence=Fence("req_1", 1),
         tenant="t",
         queue="q",
+        upstream="u",
         operation="chat.completion",
         path="/chat/completions",
         model="q",

@@ -6,6 +6,7 @@ import pytest
 
 from raincheck.core.clock import DAY, SECOND
 from raincheck.core.errors import SettingsInvalid
+from raincheck.core.model import Limits
 from raincheck.core.settings import (
     QUEUE_SETTINGS,
     SETTINGS,
@@ -13,9 +14,15 @@ from raincheck.core.settings import (
     Settings,
     UpstreamSettings,
     bind_problem,
+    is_postgresql,
     load,
     read,
     sqlite_path,
+)
+
+STORE_URL_WORDS = (
+    "must be sqlite:///path (three slashes and a relative path, four for an absolute one) "
+    "or postgresql://user@host:port/database"
 )
 
 
@@ -36,12 +43,16 @@ def upstreams_of(flags: dict[str, object]) -> list[UpstreamSettings]:
 def test_without_any_configuration_one_local_upstream_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     settings = load(environ={})
-    assert settings == Settings(upstreams=(UpstreamSettings(name="local", kind="local", max_concurrency=2),))
+    assert settings == Settings(
+        upstreams=(UpstreamSettings(name="local", kind="local", max_concurrency=2),),
+        blobs_url=(tmp_path / "raincheck-blobs").as_uri(),
+    )
 
 
 def test_defaults_in_the_table_are_those_of_the_records():
     filled = {setting.field: getattr(Settings(), setting.field) for setting in SETTINGS if "." not in setting.field}
     one = UpstreamSettings(name="x")
+    assert filled.pop("blobs_url") is None  # It depends on the store's URL.
     for setting in SETTINGS:
         if setting.field in filled:
             assert setting.unit.read(_toml(setting.default)) == filled[setting.field], setting.name
@@ -96,7 +107,7 @@ def test_all_errors_are_told_at_once_and_suggest_the_nearest_name(tmp_path: Path
         "grace must be a number of seconds, or a number with ms, s, m, h or d, as in 15s",
         "server.port must be a whole number from 1 to 65535",
         "server.lease is not a setting; did you mean lease?",
-        "store.url must be sqlite:///path (three slashes and a relative path, four for an absolute one)",
+        f"store.url {STORE_URL_WORDS}",
         "stoer.url is not a setting; did you mean store.url?",
         "RAINCHECK_PROT is not a setting; did you mean RAINCHECK_PORT?",
         "RAINCHECK_MAX_ATTEMPTS must be a whole number from 1 to 100",
@@ -156,7 +167,7 @@ def test_upstream_tables_are_read_whole(tmp_path: Path):
         silence_timeout=10 * SECOND,
     )
     assert (mine.kind, mine.handler, mine.max_concurrency) == ("python", "app:handle", 8)
-    assert settings.queue_limits == {"qwen3-8b": 4}
+    assert settings.queue_limits == {"qwen3-8b": Limits(max_concurrency=4)}
     assert "secret" not in repr(settings)
 
 
@@ -260,3 +271,107 @@ def test_lengths_and_sizes_out_of_bounds_are_errors_of_the_setting(tmp_path: Pat
 def test_upstream_tables_in_the_plural_are_put_right(tmp_path: Path):
     text = '[[upstreams]]\nname = "a"\nbase_url = "http://a"'
     assert errors_of(tmp_path, text) == ["[[upstreams]] is not a table; did you mean [[upstream]]?"]
+
+
+def test_limits_are_read_per_upstream_and_queue_and_auto_stands_for_a_number(tmp_path: Path):
+    """G7: what is set here holds over all workers."""
+    text = """
+        [[upstream]]
+        name = "a"
+        base_url = "http://a"
+        max_concurrency = "auto"
+        rpm = 600
+        tpm = 1000000
+        [queue."m"]
+        max_concurrency = "auto"
+        [queue."n"]
+        rpm = 120
+        tpm = 5000
+        [queue."o"]
+    """
+    settings = load(a_file(tmp_path, text), environ={})
+    assert settings.upstreams[0].limits == Limits(max_concurrency="auto", rpm=600, tpm=1_000_000)
+    assert settings.queue_limits == {"m": Limits(max_concurrency="auto"), "n": Limits(rpm=120, tpm=5000)}
+
+
+def test_auto_may_stand_in_the_variable_and_the_flag():
+    [one] = load(environ={"RAINCHECK_MAX_CONCURRENCY": "auto", "RAINCHECK_UPSTREAMS": "http://a"}).upstreams
+    [other] = upstreams_of({"max_concurrency": "auto", "upstreams": ["http://a"]})
+    assert one.max_concurrency == other.max_concurrency == "auto"
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ('max_concurrency = "many"', 'max_concurrency must be a whole number from 1 to 100000, or "auto"'),
+        ("max_concurrency = 0", 'max_concurrency must be a whole number from 1 to 100000, or "auto"'),
+        ("rpm = 0", "rpm must be a whole number from 1 to 1000000000"),
+        ('tpm = "auto"', "tpm must be a whole number from 1 to 1000000000"),
+    ],
+)
+def test_limits_of_the_wrong_kind_are_errors(tmp_path: Path, line: str, error: str):
+    assert errors_of(tmp_path, f'[queue."m"]\n{line}') == [f'queue."m".{error}']
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://db/raincheck",
+        "postgresql://me:hush@db.example:5433/raincheck?sslmode=require",
+        "postgresql://me@one:5432,two:5433,[::1]:5434/raincheck?target_session_attrs=read-write",
+        "postgresql:///raincheck?host=/var/run/postgresql",
+        "postgresql://",
+    ],
+)
+def test_a_postgresql_url_is_a_store_also_one_of_several_hosts(url: str):
+    assert load(environ={"RAINCHECK_STORE_URL": url}).store_url == url
+    short = url.replace("postgresql", "postgres", 1)
+    assert is_postgresql(load(environ={}, flags={"store.url": short}).store_url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://me:hush@db/raincheck",
+        "postgresql://me:hu/sh@db/raincheck",
+        "postgresql://me:12/hush@db/raincheck",
+        "postgresql://me:hush@db:port/raincheck",
+        "postgresql+asyncpg://me:hush@db/raincheck",
+        "sqlite:///",
+    ],
+)
+def test_a_store_url_that_is_none_is_refused_without_repeating_it(url: str):
+    [error] = read(environ={"RAINCHECK_STORE_URL": url}).errors
+    assert error == f"RAINCHECK_STORE_URL {STORE_URL_WORDS}"
+    assert "hush" not in error
+
+
+def test_a_password_in_the_file_is_a_warning_and_nowhere_shown(tmp_path: Path):
+    url = "postgresql://me:hush@db/raincheck"
+    reading = read(a_file(tmp_path, f'[store]\nurl = "{url}"'), environ={})
+    assert reading.settings.store_url == url
+    assert reading.errors == []
+    assert [line.partition(":")[0] for line in reading.warnings] == ["store.url holds a password"]
+    assert "hush" not in repr(reading)
+    assert read(environ={"RAINCHECK_STORE_URL": url}).warnings == []
+
+
+def test_big_results_go_beside_a_sqlite_file_and_where_they_are_told_to(tmp_path: Path):
+    beside = load(environ={}, flags={"store.url": str(tmp_path / "a b" / "it.db")})
+    assert beside.blobs_url == f"{tmp_path.as_uri()}/a%20b/raincheck-blobs"
+    assert load(environ={"RAINCHECK_STORE_URL": "postgresql://db/x"}).blobs_url is None
+    for told, taken in (
+        ("s3://bucket/prefix/", "s3://bucket/prefix"),
+        ("file:///var/lib/blobs", "file:///var/lib/blobs"),
+        (str(tmp_path), tmp_path.as_uri()),
+    ):
+        assert load(a_file(tmp_path, f'[store]\nblobs = "{told}"'), environ={}).blobs_url == taken
+
+
+@pytest.mark.parametrize(
+    "url", ["gs://bucket", "s3://", "file://host/x", "file:///", "s3://key:hush@bucket", "s3://b?a"]
+)
+def test_another_place_for_big_results_is_an_error(url: str):
+    [error] = read(environ={"RAINCHECK_STORE_BLOBS": url}).errors
+    assert error.startswith("RAINCHECK_STORE_BLOBS must be file:///folder or s3://bucket/prefix")
+    assert "hush" not in error

@@ -3,7 +3,15 @@
 import pytest
 
 from raincheck.core.clock import DAY, HOUR, MINUTE, SECOND
-from raincheck.core.units import parse_duration, parse_size, read_words, read_yes_no, show_duration, whole
+from raincheck.core.units import (
+    parse_duration,
+    parse_size,
+    read_words,
+    read_yes_no,
+    show_duration,
+    whole,
+    without_password,
+)
 
 
 @pytest.mark.parametrize(
@@ -79,3 +87,21 @@ def test_a_duration_that_time_has_no_room_for_is_refused(given: object):
 def test_a_size_is_at_least_a_byte_and_no_more_than_a_record_holds(given: object):
     with pytest.raises(ValueError, match="must be from 1 byte to 1GB"):
         parse_size(given)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:hush@db/x", "postgresql://me:***@db/x"),
+        ("postgresql://:hush@db/x", "postgresql://:***@db/x"),
+        (
+            "postgresql://db/x?user=me&password=hush&sslmode=require",
+            "postgresql://db/x?user=me&password=***&sslmode=require",
+        ),
+        ("postgresql://db/x?sslpassword=hush", "postgresql://db/x?sslpassword=***"),
+        ("postgresql://me@one:5432,two/x", "postgresql://me@one:5432,two/x"),
+        ("sqlite:///raincheck.db", "sqlite:///raincheck.db"),
+    ],
+)
+def test_a_store_url_is_shown_without_its_password(url: str, shown: str):
+    assert without_password(url) == shown

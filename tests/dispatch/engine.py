@@ -15,6 +15,7 @@ from raincheck.core.ids import new_id
 from raincheck.core.model import NewRequest, Request
 from raincheck.core.outcome import Failure, FailureKind, Reply, RequestError
 from raincheck.core.retry import RetryPolicy
+from raincheck.dispatch.attempt import Means
 from raincheck.dispatch.capacity import Capacity
 from raincheck.dispatch.loop import Dispatcher
 from raincheck.live import Live
@@ -138,17 +139,16 @@ async def an_engine(
         catalogue = Catalogue([Member(upstream, (), places) for upstream in upstreams], clock)
         await catalogue.refresh()
         capacity = Capacity(catalogue)
-        dispatcher = Dispatcher(
+        means = Means(
             leases=store.leases,
             catalogue=catalogue,
-            capacity=capacity,
             live=live,
-            worker="w",
             lease_for=lease_for,
             clock=clock,
             policy=RetryPolicy(base=1_000, longest=1_000),
             jitter=lambda: 0.5,
         )
+        dispatcher = Dispatcher(means=means, capacity=capacity, worker="w")
         capacity.on_free = dispatcher.wake
 
         def spread(change: Change) -> None:
@@ -158,10 +158,13 @@ async def an_engine(
 
         stop = store.changes.listen(spread)
         loop = asyncio.create_task(dispatcher.run()) if started else None
+        beats = asyncio.create_task(dispatcher.keep_alive())
         try:
             yield Engine(store, live, catalogue, capacity, dispatcher)
         finally:
             await dispatcher.close(0)
             if loop is not None:
                 await loop
+            beats.cancel()
+            await asyncio.wait([beats])
             stop()

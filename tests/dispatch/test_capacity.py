@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from raincheck.core import adaptive
 from raincheck.core.clock import now
 from raincheck.dispatch.capacity import Capacity
 from raincheck.upstream.catalogue import Catalogue, Member
@@ -17,8 +18,9 @@ def a_capacity(**places: int) -> Capacity:
 
 def test_all_places_are_handed_out_and_no_more() -> None:
     capacity = a_capacity(a=2, b=3)
-    assert len(capacity.reserve(["small"])["small"]) == 5
+    assert capacity.reserve(["small"]) == {("small", "a"): 2, ("small", "b"): 3}
     assert capacity.in_use() == {"a": 2, "b": 3}
+    assert capacity.full()
     assert capacity.reserve(["small"]) == {}
 
 
@@ -32,7 +34,41 @@ def test_an_upstream_that_is_down_has_no_places() -> None:
     members = [Member(Scripted("a"), ["*"], 2), Member(Scripted("b"), ["*"], 2)]
     catalogue = Catalogue(members, now)
     catalogue.mark_down(members[0], "gone")
-    assert {permit.member.name for permit in Capacity(catalogue).reserve(["small"])["small"]} == {"b"}
+    assert Capacity(catalogue).reserve(["small"]) == {("small", "b"): 2}
+
+
+def test_places_are_shared_out_in_turns() -> None:
+    reserved = a_capacity(a=5).reserve(["small", "other"])
+    assert list(reserved.items()) == [(("small", "a"), 3), (("other", "a"), 2)]
+
+
+def test_a_pair_that_is_held_back_gets_no_place() -> None:
+    capacity = a_capacity(a=2, b=2)
+    assert capacity.reserve(["small", "other"], but={("small", "a")}) == {
+        ("small", "b"): 2,
+        ("other", "a"): 2,
+    }
+
+
+def test_an_adaptive_upstream_has_as_many_places_here_as_its_level_may_ever_have() -> None:
+    """G7: the level itself is the store's to keep."""
+    capacity = Capacity(Catalogue([Member(Scripted("a"), ["*"], "auto")], now))
+    assert capacity.reserve(["small"]) == {("small", "a"): adaptive.CEILING}
+
+
+def test_an_upstream_in_other_processes_has_no_places() -> None:
+    capacity = a_capacity(a=0)
+    assert capacity.take("small") is None
+    assert capacity.full()
+
+
+def test_what_was_reserved_and_not_needed_is_free_again() -> None:
+    capacity = a_capacity(a=3)
+    capacity.reserve(["small"])
+    capacity.give_back_unused("a", 2)
+    assert capacity.in_use() == {"a": 1}
+    capacity.give_back(capacity.permit("a"))
+    assert capacity.in_use() == {"a": 0}
 
 
 async def test_a_caller_who_waits_goes_before_deferred_work() -> None:

@@ -1,21 +1,23 @@
 """The engine, from a free place to a recorded outcome."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from raincheck.core.clock import SECOND, now
 from raincheck.core.errors import StoreUnavailable
-from raincheck.core.model import Beat, Fence, Finish, Lease, Priority
+from raincheck.core.model import Beat, Claimed, Fence, Finish, Limits, Offer, Priority, Tenant
 from raincheck.core.outcome import Failure, FailureKind, Reply, RequestError, Succeeded, UpstreamError
 from raincheck.core.status import Status
-from raincheck.dispatch.loop import RECORD_WITHIN
-from raincheck.store.protocol import Leases, Store
+from raincheck.dispatch.loop import LOOK_EVERY, RECORD_WITHIN
+from raincheck.store.protocol import Change, Leases, Store
 from raincheck.upstream.protocol import Report, Work
-from tests.dispatch.engine import DONE, Scripted, an_engine, answering, failing
+from tests.dispatch.engine import DONE, Engine, Scripted, an_engine, answering, failing
 
 
 async def forever(_: Work, __: Report) -> Reply:
@@ -242,7 +244,8 @@ async def test_an_attempt_whose_lease_was_lost_is_stopped_and_records_nothing(tm
     async with an_engine(tmp_path, [upstream]) as engine:
         id_ = await engine.submit()
         await upstream.called.wait()
-        [fence] = engine.dispatcher.running
+        [attempt] = engine.dispatcher.running.values()
+        fence = attempt.fence
         [thief] = await lapse_and_claim(engine.store, fence)
         await engine.dispatcher.beat()
         await asyncio.sleep(0)
@@ -252,7 +255,8 @@ async def test_an_attempt_whose_lease_was_lost_is_stopped_and_records_nothing(tm
 
 async def lapse_and_claim(store: Store, fence: Fence) -> list[Fence]:
     await store.leases.extend([Beat(fence)], lease_for=-SECOND)
-    return [lease.fence for lease in await store.leases.claim({"small": 1}, worker="thief", lease_for=60 * SECOND)]
+    claimed = await store.leases.claim([Offer("small", "up", 1)], worker="thief", lease_for=60 * SECOND)
+    return [lease.fence for lease in claimed.leases]
 
 
 async def test_progress_and_pieces_of_the_answer_are_live(tmp_path: Path) -> None:
@@ -352,7 +356,7 @@ class Down:
         self.next_due, self.ready, self.finish = inner.next_due, inner.ready, inner.finish
         self.claims = 0
 
-    async def claim(self, free: Mapping[str, int], *, worker: str, lease_for: int) -> list[Lease]:
+    async def claim(self, offers: Sequence[Offer], *, worker: str, lease_for: int) -> Claimed:
         self.claims += 1
         raise StoreUnavailable
 
@@ -443,3 +447,288 @@ async def test_an_outcome_that_trips_the_store_is_spoken_of(tmp_path: Path) -> N
         id_ = await engine.submit()
         async with asyncio.timeout(5):
             assert await crashes.get() == (ZeroDivisionError, id_)
+
+
+class Watched:
+    """The store's leases, with every claim and every finish noted."""
+
+    def __init__(self, inner: Leases) -> None:
+        self.extend, self.next_due, self.ready = inner.extend, inner.next_due, inner.ready
+        self._inner = inner
+        self.offers: list[list[Offer]] = []
+        self.finishes: list[Finish] = []
+        self.meanwhile: Callable[[], None] = lambda: None
+        """Called before the answer of a claim is heard."""
+
+    async def claim(self, offers: Sequence[Offer], *, worker: str, lease_for: int) -> Claimed:
+        self.offers.append(list(offers))
+        claimed = await self._inner.claim(offers, worker=worker, lease_for=lease_for)
+        self.meanwhile()
+        return claimed
+
+    async def finish(self, finishes: Sequence[Finish]) -> list[Fence]:
+        self.finishes += finishes
+        return await self._inner.finish(finishes)
+
+
+@asynccontextmanager
+async def watched(folder: Path, *upstreams: Scripted, **options: Any) -> AsyncGenerator[tuple[Engine, Watched]]:
+    seen: list[Watched] = []
+
+    def wrap(store: Store) -> Store:
+        seen.append(Watched(store.leases))
+        return replace(store, leases=seen[0])
+
+    async with an_engine(folder, upstreams, wrap=wrap, **options) as engine:
+        yield engine, seen[0]
+
+
+async def heard() -> None:
+    """The hints of the last commit have been passed on, and attempts have begun."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+async def test_free_places_are_offered_for_each_queue_at_each_upstream(tmp_path: Path) -> None:
+    a, b = Scripted("a", script=forever), Scripted("b", script=forever)
+    async with watched(tmp_path, a, b, places=2, started=False) as (engine, leases):
+        for _ in range(3):
+            await engine.submit(queue="small")
+        await engine.dispatcher.turn()
+        assert leases.offers == [[Offer("small", "a", 2), Offer("small", "b", 2)]]
+        assert engine.capacity.in_use() == {"a": 2, "b": 1}
+        await heard()
+        assert (len(a.works), len(b.works)) == (2, 1)
+
+
+async def test_what_a_limit_holds_back_is_not_offered_again_before_a_place_comes_free(tmp_path: Path) -> None:
+    """G7: a queue at its limit costs no claims, however much is submitted to it."""
+    go = asyncio.Event()
+
+    async def waiting(_: Work, __: Report) -> Reply:
+        await go.wait()
+        return DONE
+
+    async with watched(tmp_path, Scripted(script=waiting), started=False) as (engine, leases):
+        await engine.store.registry.set_limits("queue", "small", Limits(max_concurrency=1))
+        first = await engine.submit()
+        second = await engine.submit()
+        await engine.dispatcher.turn()
+        assert list(engine.dispatcher.running) == [first]
+        await engine.submit()
+        await heard()
+        await engine.dispatcher.turn()
+        assert len(leases.offers) == 1
+        go.set()
+        await engine.ended(first)
+        await heard()
+        await engine.dispatcher.turn()
+        assert len(leases.offers) == 2
+        await engine.ended(second)
+
+
+async def test_another_upstream_of_a_queue_that_was_held_back_is_still_offered(tmp_path: Path) -> None:
+    tight, free = Scripted("tight", script=forever), Scripted("free", script=forever)
+    async with watched(tmp_path, tight, free, places=2, started=False) as (engine, leases):
+        await engine.store.registry.set_limits("upstream", "tight", Limits(max_concurrency=1))
+        for _ in range(5):
+            await engine.submit()
+        busy = engine.capacity.permit("free")
+        assert engine.capacity.reserve(["small"], but={("small", "tight")}) == {("small", "free"): 2}
+        await engine.dispatcher.turn()
+        assert leases.offers == [[Offer("small", "tight", 2)]]
+        engine.capacity.give_back(busy)
+        await engine.dispatcher.turn()
+        assert leases.offers[1:] == [[Offer("small", "free", 1)]]
+
+
+async def test_room_that_came_while_a_claim_was_under_way_is_not_overlooked(tmp_path: Path) -> None:
+    async with watched(tmp_path, Scripted(script=forever), started=False) as (engine, leases):
+        await engine.store.registry.set_limits("queue", "small", Limits(max_concurrency=1))
+        await engine.submit()
+        await engine.submit()
+        leases.meanwhile = lambda: engine.dispatcher.on_change(Change(frozenset(), (), freed=True, elsewhere=True))
+        await engine.dispatcher.turn()
+        await engine.dispatcher.turn()
+        assert len(leases.offers) == 2
+
+
+async def test_what_was_held_back_is_offered_when_its_time_has_come(tmp_path: Path) -> None:
+    skipped = 0
+
+    def clock() -> int:
+        return now() + skipped
+
+    async with watched(tmp_path, Scripted(script=forever), clock=clock, started=False) as (engine, leases):
+        await engine.store.registry.set_limits("queue", "small", Limits(rpm=1))
+        await engine.submit()
+        await engine.submit()
+        await engine.dispatcher.turn()
+        rest = await engine.dispatcher.turn()
+        assert (len(leases.offers), len(engine.dispatcher.running)) == (1, 1)
+        assert 0 < rest <= LOOK_EVERY / SECOND
+        skipped = 61 * SECOND
+        await engine.dispatcher.turn()
+        assert len(engine.dispatcher.running) == 2
+
+
+async def test_queues_take_turns_under_a_limit_they_share(tmp_path: Path) -> None:
+    upstream = Scripted()
+    async with an_engine(tmp_path, [upstream], places=8, started=False) as engine:
+        await engine.store.registry.set_limits("upstream", "up", Limits(max_concurrency=1))
+        ids = [await engine.submit(queue=queue) for queue in ("small", "other") for _ in range(4)]
+        loop = asyncio.create_task(engine.dispatcher.run())
+        for id_ in ids:
+            await engine.ended(id_)
+        assert [work.model for work in upstream.works] == ["small", "other"] * 4
+        await engine.dispatcher.close(0)
+        await loop
+
+
+async def test_a_request_cancelled_on_another_machine_is_stopped_here(tmp_path: Path) -> None:
+    """G5."""
+    upstream = Scripted(script=forever)
+    async with an_engine(tmp_path, [upstream]) as engine:
+        id_ = await engine.submit()
+        await upstream.called.wait()
+        engine.dispatcher.on_change(Change(frozenset(), ((id_, Status.CANCELLED),), elsewhere=True))
+        await heard()
+        assert upstream.aborted == [id_]
+
+
+async def test_what_ended_while_it_was_being_claimed_is_not_started(tmp_path: Path) -> None:
+    """G5."""
+    upstream = Scripted()
+    async with watched(tmp_path, upstream, started=False) as (engine, leases):
+        id_ = await engine.submit()
+        gone = Change(frozenset(), ((id_, Status.CANCELLED),), elsewhere=True)
+        leases.meanwhile = lambda: engine.dispatcher.on_change(gone)
+        await engine.dispatcher.turn()
+        await heard()
+        assert upstream.works == []
+        assert engine.capacity.in_use() == {"up": 0}
+
+
+async def test_a_worker_that_takes_its_own_request_back_stops_the_older_call(tmp_path: Path) -> None:
+    """G4: suspended between heartbeat and claim, it must not do the work twice at once."""
+    upstream = Scripted(script=forever)
+    async with an_engine(tmp_path, [upstream], started=False) as engine:
+        id_ = await engine.submit()
+        await engine.dispatcher.turn()
+        await heard()
+        [older] = engine.dispatcher.running.values()
+        await engine.store.leases.extend([Beat(older.fence)], lease_for=-SECOND)
+        engine.dispatcher.on_change(Change(frozenset({"small"}), ()))
+        await engine.dispatcher.turn()
+        await heard()
+        [newer] = engine.dispatcher.running.values()
+        assert (newer.fence.request_id, newer.fence.number) == (id_, older.fence.number + 1)
+        assert (len(upstream.works), upstream.aborted) == (2, [id_])
+        await heard()
+        assert engine.capacity.in_use() == {"up": 1}
+
+
+async def test_a_finish_tells_what_the_upstream_used_and_how_soon_it_began(tmp_path: Path) -> None:
+    """G7: the usage corrects the estimate of tokens per minute, the first token moves an adaptive limit."""
+
+    async def telling(_: Work, report: Report) -> Reply:
+        await asyncio.sleep(0.02)
+        report.delta(b"{}")
+        await asyncio.sleep(0.05)
+        report.delta(b"{}")
+        return Reply(b"{}", usage=b'{"total_tokens": 42}')
+
+    async with watched(tmp_path, Scripted(script=telling)) as (engine, leases):
+        await engine.ended(await engine.submit())
+        [finish] = leases.finishes
+        assert (finish.tokens, finish.congested) == (42, False)
+        assert finish.first_token is not None
+        assert 15_000 < finish.first_token < 65_000
+
+
+async def test_a_finish_tells_that_the_upstream_has_too_much(tmp_path: Path) -> None:
+    async with watched(tmp_path, Scripted(script=answering(failing(FailureKind.BUSY), DONE))) as (engine, leases):
+        await engine.ended(await engine.submit())
+        busy, done = leases.finishes
+        assert (busy.congested, busy.tokens, busy.first_token) == (True, None, None)
+        assert (done.congested, done.tokens, done.first_token) == (False, None, None)
+
+
+@pytest.mark.slow("outlives a lease of 0.4 s while a claim hangs")
+async def test_leases_are_kept_while_a_claim_hangs(tmp_path: Path) -> None:
+    """G4: a claim that waits for a lock must not cost the worker what it holds already."""
+    upstream = Scripted(script=forever)
+    async with watched(tmp_path, upstream, lease_for=SECOND * 4 // 10) as (engine, leases):
+        id_ = await engine.submit()
+        await upstream.called.wait()
+        hang = asyncio.Event()
+
+        async def hanging(offers: Sequence[Offer], *, worker: str, lease_for: int) -> Claimed:
+            await hang.wait()
+            return Claimed([], frozenset())
+
+        claim, leases.claim = leases.claim, hanging  # pyright: ignore[reportAttributeAccessIssue]
+        await engine.submit(queue="other")
+        await asyncio.sleep(0.8)
+        [lapsed] = [(await claim([], worker="thief", lease_for=SECOND)).leases]
+        assert lapsed == []
+        assert (await engine.store.requests.get("t", id_)).attempt == 1
+        hang.set()
+
+
+async def test_what_is_due_and_cannot_be_taken_is_not_asked_for_without_a_pause(tmp_path: Path) -> None:
+    """Another worker has it locked, or our clock is ahead of the store's."""
+
+    class Overdue(Watched):
+        async def claim(self, offers: Sequence[Offer], *, worker: str, lease_for: int) -> Claimed:
+            self.offers.append(list(offers))
+            return Claimed([], frozenset())
+
+    seen: list[Overdue] = []
+
+    def wrap(store: Store) -> Store:
+        async def long_ago() -> int:
+            return now() - SECOND
+
+        seen.append(Overdue(store.leases))
+        seen[0].next_due = long_ago
+        return replace(store, leases=seen[0])
+
+    async with an_engine(tmp_path, [Scripted()], wrap=wrap):
+        await asyncio.sleep(0.2)
+        assert len(seen[0].offers) <= 6
+
+
+async def test_a_clock_that_is_set_back_stops_no_heartbeat(tmp_path: Path) -> None:
+    """G4."""
+    back = 0
+
+    def clock() -> int:
+        return now() - back
+
+    upstream = Scripted(script=forever)
+    async with an_engine(tmp_path, [upstream], clock=clock, started=False) as engine:
+        id_ = await engine.submit()
+        await engine.dispatcher.turn()
+        back = 3600 * SECOND
+        before = (await engine.store.requests.get("t", id_)).due_at
+        await engine.dispatcher.turn()
+        assert before is not None
+        assert (await engine.store.requests.get("t", id_)).due_at == pytest.approx(before - back, abs=SECOND)
+
+
+@pytest.mark.slow("submits hundreds of requests, one by one")
+@pytest.mark.parametrize("limit", [None, 4])
+async def test_a_tenant_at_its_cap_delays_nobody_however_much_it_queues(tmp_path: Path, limit: int | None) -> None:
+    """G7: what is set aside for it takes more than one claim, and those go on at once."""
+    upstream = Scripted(script=forever)
+    async with an_engine(tmp_path, [upstream], places=4) as engine:
+        await engine.store.registry.put_tenant(Tenant("greedy", max_running=1))
+        await engine.store.registry.set_limits("upstream", "up", Limits(max_concurrency=limit))
+        for _ in range(250):
+            await engine.submit(tenant="greedy", priority=Priority.PRIORITY)
+        modest = [await engine.submit() for _ in range(3)]
+        async with asyncio.timeout(2):
+            for id_ in modest:
+                await engine.until(id_, lambda request: request.status is Status.PROCESSING)
+        assert len(engine.dispatcher.running) == 4

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from raincheck.core.errors import ModelUnknown, UpstreamDown
+from raincheck.core.errors import BadInput, ModelUnknown, UpstreamDown
 from raincheck.dispatch.relay import Relay
 from tests.dispatch.engine import Scripted, an_engine
 
@@ -47,3 +47,10 @@ async def test_all_down_is_said_with_the_reason(tmp_path: Path) -> None:
                 pass
         assert caught.value.retry_after is not None
         assert engine.capacity.in_use() == {"up": 0}
+
+
+async def test_what_runs_in_workers_only_is_to_be_deferred(tmp_path: Path) -> None:
+    async with an_engine(tmp_path, [Scripted()], places=0) as engine:
+        with pytest.raises(BadInput, match="defer"):
+            async with Relay(engine.catalogue, engine.capacity).call(model="small", path="/x", payload=b""):
+                pass

@@ -199,6 +199,9 @@ ROWS = [
     Row("a limit of 1000", 400, "1 to 100", param="limit", call=reading("/v1/requests?limit=1000")),
     Row("a strange time", 400, "RFC 3339", param="created_after", call=reading("/v1/requests?created_after=soon")),
     Row("an unknown cursor", 404, "check the id", code="not_found", call=reading("/v1/requests?after=req_nope")),
+    Row("an id with NUL", 404, "check the id", code="not_found", call=reading("/v1/requests/req_%00")),
+    Row("a path with NUL", 404, "check the id", code="not_found", call=reading("/v1/models/a%00b")),
+    Row("a filter with NUL", 400, "NUL", call=reading("/v1/requests?model=a%00b")),
     Row("no such path", 404, "/schema", code="not_found", call=reading("/nope")),
     Row("no such path below /v1", 404, "/schema", code="not_found", call=reading("/v1/nope/nope")),
     Row(

@@ -9,8 +9,9 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from raincheck.core.model import Fence, Finish, Request
-from raincheck.core.outcome import Released
+from raincheck.app import Role
+from raincheck.core.model import Beat, Fence, Finish, Offer, Request
+from raincheck.core.outcome import Released, Reply, Succeeded
 from raincheck.http.edge import Edge, Limits
 from raincheck.live import MAX_DELTA_BYTES
 from raincheck.store.protocol import Requests
@@ -189,6 +190,25 @@ async def test_progress_is_told_once_per_change(server: Running) -> None:
     await events.aclose()
 
     assert (event["event"], event["data"]) == ("progress", {"progress": 0.5, "progress_message": "half"})
+
+
+async def test_progress_of_an_attempt_in_another_process_is_told_as_its_heartbeats_have_it(tmp_path: Path) -> None:
+    async with running_server(tmp_path, role=Role.DESK) as server:
+        request_id = await server.defer()
+        leases = server.edge.store.leases
+        told = follow(server, request_id)
+        assert (await anext(told))["data"]["status"] == "pending"
+        claimed = await leases.claim([Offer("m", "up", 1)], worker="elsewhere", lease_for=60_000_000)
+        assert (await anext(told))["data"]["status"] == "processing"
+        fence = claimed.leases[0].fence
+        for fraction in (0.25, 0.25, 0.5):
+            await leases.extend([Beat(fence, fraction, "so far")], lease_for=60_000_000)
+            server.edge.live.wake(request_id)  # It would look by itself, within seconds.
+        assert await anext(told) == {"event": "progress", "data": {"progress": 0.25, "progress_message": "so far"}}
+        assert (await anext(told))["data"]["progress"] == 0.5
+        await leases.finish([Finish(fence, Succeeded(Reply(b"{}")))])
+        assert (await anext(told))["data"]["status"] == "completed"
+        assert [event async for event in told] == []
 
 
 async def test_a_quiet_stream_says_that_it_is_still_there(tmp_path: Any) -> None:

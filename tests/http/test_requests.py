@@ -40,6 +40,8 @@ async def test_the_whole_object_of_a_completed_request(server: Running) -> None:
         "webhook_url": "https://example.com/hook",
         "usage": {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9},
         "result_status": 200,
+        "result_url": None,
+        "result_size": request["result_size"],
         "error": None,
     }
     assert times == sorted(times)
@@ -83,7 +85,7 @@ async def test_a_scheduled_request_says_until_when(server: Running) -> None:
 async def test_a_paused_queue_says_so(server: Running) -> None:
     until = now() + 3_600_000_000
     await server.defer()
-    await server.edge.store.registry.pause_queue("m", until=until, reason="maintenance")
+    await server.edge.store.registry.pause("queue", "m", until=until, reason="maintenance")
 
     request = (await server.get(f"/v1/requests/{await server.defer()}")).json
 

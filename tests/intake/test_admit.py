@@ -8,7 +8,16 @@ from msgspec.structs import replace
 from raincheck.core.clock import DAY, SECOND
 from raincheck.core.errors import BadInput
 from raincheck.core.model import NewRequest, Priority, Tenant
-from raincheck.intake.admit import REPEAT_WINDOW, Options, Submission, admit, check_model
+from raincheck.intake.admit import (
+    IMAGE_TOKENS,
+    MOST_TOKENS,
+    REPEAT_WINDOW,
+    UNSAID_ANSWER,
+    Options,
+    Submission,
+    admit,
+    check_model,
+)
 
 NOW = 1_790_000_000 * SECOND
 
@@ -55,11 +64,16 @@ def test_a_start_in_the_past_is_no_wait_at_all() -> None:
         ({"max_attempts": 101}, "max_attempts"),
         ({"metadata": {"": "x"}}, "metadata"),
         ({"metadata": {"k" * 65: "x"}}, "metadata"),
+        ({"metadata": {"k": "a\0"}}, "metadata"),
+        ({"metadata": {"k": "\ud800"}}, "metadata"),
+        ({"metadata": {"\udfff": "x"}}, "metadata"),
         ({"webhook_url": "ftp://example.com"}, "webhook_url"),
         ({"webhook_url": "http://"}, "webhook_url"),
         ({"webhook_url": "http://[::1"}, "webhook_url"),
         ({"webhook_url": "https://example.com/" + "x" * 2048}, "webhook_url"),
         ({"webhook_url": "https://example.com/\n"}, "webhook_url"),
+        ({"webhook_url": "https://example.com/\0"}, "webhook_url"),
+        ({"webhook_url": "https://example.com/\ud800"}, "webhook_url"),
     ],
 )
 def test_options_beyond_their_bounds_are_refused_by_name(options: dict[str, Any], param: str) -> None:
@@ -69,13 +83,13 @@ def test_options_beyond_their_bounds_are_refused_by_name(options: dict[str, Any]
     assert raised.value.param == param
 
 
-@pytest.mark.parametrize("key", ["", "a b", "k" * 256, "é", "a\n"])
+@pytest.mark.parametrize("key", ["", "a b", "k" * 256, "é", "a\n", "a\0", "\ud800"])
 def test_an_idempotency_key_is_visible_ascii(key: str) -> None:
     with pytest.raises(BadInput):
         admitted(a_submission(idempotency_key=key))
 
 
-@pytest.mark.parametrize("model", ["", "m" * 257, "m\n", "\0"])
+@pytest.mark.parametrize("model", ["", "m" * 257, "m\n", "\0", "m\ud800"])
 def test_a_model_name_is_printable_and_of_sane_size(model: str) -> None:
     with pytest.raises(BadInput):
         check_model(model)
@@ -110,3 +124,29 @@ def test_with_an_idempotency_key_content_alone_decides_nothing() -> None:
 
     assert new.fingerprint is not None
     assert (new.repeat_until, new.is_retry) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "tokens"),
+    [
+        ({"payload": b"x" * 400, "answer_tokens": 50}, 100 + 50),
+        ({"payload": b"x" * 400}, 100 + UNSAID_ANSWER),
+        ({"payload": b"x" * 400, "path": "/responses"}, 100 + UNSAID_ANSWER),
+        ({"payload": b"x" * 400, "path": "/embeddings"}, 100),
+        ({"payload": b"x" * 400, "path": "/embeddings", "answer_tokens": 0}, 100),
+        ({"payload": b"{}", "answer_tokens": 10**18}, MOST_TOKENS),
+    ],
+)
+def test_the_estimate_of_tokens_is_a_quarter_of_the_body_and_the_longest_answer(
+    changes: dict[str, Any], tokens: int
+) -> None:
+    assert admitted(a_submission(**changes)).tokens == tokens
+
+
+def test_pictures_inside_the_body_count_by_the_piece_and_not_by_their_bytes() -> None:
+    picture = b'{"url":"data:image/png;base64,' + b"A" * 4_000_000 + b'"}'
+    body = b"[" + picture + b"," + picture + b"]"
+
+    tokens = admitted(a_submission(payload=body, answer_tokens=1)).tokens
+
+    assert 2 * IMAGE_TOKENS < tokens < 2 * IMAGE_TOKENS + 50

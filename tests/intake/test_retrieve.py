@@ -4,8 +4,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from raincheck.core.clock import SECOND, now
+from raincheck.core.clock import FOREVER, SECOND, now
 from raincheck.core.model import Place, Priority, Request
 from raincheck.core.status import Status
 from raincheck.intake.retrieve import Desk, waiting_reason
@@ -20,7 +21,7 @@ EMPTY = Catalogue([], lambda: NOW)
 SERVING = Catalogue([Member(OpenAIUpstream("up", "http://127.0.0.1:9/v1"), ("m",))], lambda: NOW)
 
 
-def a_pending(*, due_at: int | None = None, attempt: int = 0) -> Request:
+def a_pending(*, due_at: int | None = None, attempt: int = 0, parked: bool = False) -> Request:
     return Request(
         id="req_1",
         tenant="t",
@@ -34,11 +35,16 @@ def a_pending(*, due_at: int | None = None, attempt: int = 0) -> Request:
         max_attempts=5,
         created_at=NOW,
         due_at=due_at,
+        parked=parked,
     )
 
 
 def a_place(ahead: int = 0, *, exact: bool = True, until: int | None = None, reason: str | None = None) -> Place:
     return Place(ahead, exact, None, until, reason)
+
+
+def held(until: int, reason: str = "at most 120 requests a minute for queue m") -> Place:
+    return replace(a_place(), held_until=until, held_reason=reason)
 
 
 LATER = NOW + SECOND
@@ -53,6 +59,13 @@ LATER = NOW + SECOND
         (a_pending(), a_place(until=LATER, reason="maintenance"), "paused", "maintenance"),
         (a_pending(), a_place(until=LATER), "rate_limited", "the upstream"),
         (a_pending(), a_place(2, until=NOW), "position", "2 requests are ahead"),
+        (a_pending(parked=True), a_place(), "tenant_limit", "max_running"),
+        (a_pending(parked=True), held(LATER), "tenant_limit", "max_running"),
+        (a_pending(parked=True), a_place(until=LATER, reason="maintenance"), "paused", "maintenance"),
+        (a_pending(), held(LATER), "rate_limited", "at most 120 requests a minute for queue m"),
+        (a_pending(), held(LATER, "upstream up is paused (new weights)"), "rate_limited", "new weights"),
+        (a_pending(), held(NOW), "position", "next"),
+        (a_pending(due_at=LATER), held(LATER), "scheduled", "later"),
         (a_pending(), a_place(1), "position", "1 request is ahead"),
         (a_pending(), a_place(4_000, exact=False), "position", "about 4000 requests are ahead"),
     ],
@@ -62,6 +75,16 @@ def test_the_reason_for_waiting(request_: Request, place: Place, reason: str, wo
 
     assert waiting.reason == reason
     assert words in waiting.message
+
+
+@pytest.mark.parametrize(
+    "place", [a_place(until=FOREVER, reason="closed"), held(FOREVER, "upstream up is paused (closed)")]
+)
+def test_a_pause_that_only_a_word_will_end_has_no_time(place: Place) -> None:
+    waiting = waiting_reason(a_pending(), place, SERVING, NOW)
+
+    assert waiting.until is None
+    assert "closed" in waiting.message
 
 
 @pytest.mark.parametrize("place", [a_place(), a_place(until=LATER)])

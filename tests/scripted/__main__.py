@@ -28,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--pause", type=float, default=0.0, help="seconds after each word")
     parser.add_argument("--tokens", type=int, default=0, help="how many words to answer")
-    parser.add_argument("--json-log", type=Path, help="append one JSON line per request to this file")
+    parser.add_argument(
+        "--json-log", type=Path, help="append a JSON line to this file when a call begins and when it ends"
+    )
     options = parser.parse_args(arguments)
     log = options.json_log.open("a") if options.json_log else None
     if sys.platform != "win32":

@@ -20,6 +20,8 @@ class Received:
         self.body = body
         self.connection = connection
         """The number of the connection it came on, from 1."""
+        self.number = 0
+        """Which POST of all it is, from 1; 0 for what is no POST."""
         self.answered = asyncio.Event()
         self.left = asyncio.Event()
         """Set when the client hung up before the answer was whole."""

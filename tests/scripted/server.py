@@ -1,6 +1,7 @@
 """The server: a raw protocol, so that it is fast and can break a connection at any byte."""
 
 import asyncio
+import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Self, TextIO, cast
@@ -130,12 +131,17 @@ class ScriptedUpstream:
         content = asked.messages[-1].get("content") if asked.messages else None
         self.count += 1
         self.by_content[content if isinstance(content, str) else request.path] += 1
-        if self._log is not None:
-            line: Json = {"number": self.count, "path": request.path, "content": content}
-            print(msgspec.json.encode(line).decode(), file=self._log, flush=True)
+        request.number = self.count
+        self.log("began", request, path=request.path, content=content)
         if self._keep:
             self.requests.append(request)
             self._arrival.set()
+
+    def log(self, event: str, request: Received, **facts: object) -> None:
+        """One line of the log: a call began, or is over because it was answered or its client hung up."""
+        if self._log is not None and request.number:
+            line: Json = {"event": event, "number": request.number, "at": time.monotonic(), **facts}
+            print(msgspec.json.encode(line).decode(), file=self._log, flush=True)
 
     def _instant_answer(self, path: str, asked: "Asked") -> bytes:
         key = (path, asked.model, asked.stream, asked.wants_usage)
@@ -166,6 +172,7 @@ class _Connection(asyncio.Protocol):
         self._upstream.closed(self)
         if self._request is not None:
             self._request.left.set()
+            self._upstream.log("ended", self._request, answered=False)
         if self._task is not None:
             self._task.cancel()
 
@@ -209,6 +216,7 @@ class _Connection(asyncio.Protocol):
     def _done(self) -> None:
         if self._request is not None:
             self._request.answered.set()
+            self._upstream.log("ended", self._request, answered=True)
         self._request = None
         if self._buffer:
             self._next()

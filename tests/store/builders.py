@@ -3,13 +3,25 @@
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from itertools import count
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from msgspec.structs import replace
 
-from raincheck.core.clock import DAY, MINUTE, SECOND, micros
+from raincheck.core.clock import DAY, HOUR, MINUTE, SECOND, micros
 from raincheck.core.ids import new_id
-from raincheck.core.model import Finish, Lease, NewRequest, Page, Query, Request, Submitted
+from raincheck.core.model import (
+    Finish,
+    Lease,
+    Limits,
+    NewRequest,
+    Offer,
+    Page,
+    Query,
+    Request,
+    Scope,
+    Submitted,
+    Throttle,
+)
 from raincheck.core.outcome import Ended, Pause, Released, Reply, RequestError, Retry, Succeeded
 from raincheck.core.status import Status
 from raincheck.store.protocol import Change, Store
@@ -21,6 +33,10 @@ ANSWER = b'{"choices": [{"text": "hi"}]}'
 BROKEN = RequestError("The upstream broke.", code="upstream_failed")
 
 Unsuccessful = Literal[Status.FAILED, Status.EXPIRED, Status.CANCELLED]
+Way = Literal["completed", "retry", "released", "failed", "cancelled", "lapsed"]
+WAYS: tuple[Way, ...] = get_args(Way)
+"""How an attempt can stop running."""
+
 _numbers = count(1)
 
 
@@ -71,10 +87,46 @@ async def submitted(store: Store, how_many: int = 1, **changes: Any) -> list[Req
 
 
 async def claimed(
-    store: Store, how_many: int = 1, *, queue: str = "small", worker: str = "w", lease_for: int = LEASE
+    store: Store,
+    how_many: int = 1,
+    *,
+    queue: str = "small",
+    upstream: str = "up",
+    worker: str = "w",
+    lease_for: int = LEASE,
 ) -> list[Lease]:
     """Up to so many leases of one queue."""
-    return await store.leases.claim({queue: how_many}, worker=worker, lease_for=lease_for)
+    claimed = await store.leases.claim([Offer(queue, upstream, how_many)], worker=worker, lease_for=lease_for)
+    return claimed.leases
+
+
+async def capped(store: Store, max_concurrency: int | None, *, scope: Scope = "queue", name: str = "small") -> None:
+    """Let no more than so many run at once."""
+    await store.registry.set_limits(scope, name, Limits(max_concurrency=max_concurrency))
+
+
+async def throttle(store: Store, name: str = "small", *, scope: Scope = "queue") -> Throttle:
+    """The limits of one queue or upstream; one that has none and is not paused has the defaults."""
+    found = {each.name: each for each in await store.registry.throttles(scope)}
+    return found.get(name, Throttle(scope=scope, name=name))
+
+
+async def stop(store: Store, clock: FakeClock, lease: Lease, way: Way) -> None:
+    """Let an attempt stop running, one way or another."""
+    match way:
+        case "completed":
+            await store.leases.finish([success(lease)])
+        case "retry":
+            await store.leases.finish([retry(lease, clock.now() + HOUR)])
+        case "released":
+            await store.leases.finish([release(lease, due_at=clock.now() + HOUR)])
+        case "failed":
+            await store.leases.finish([failure(lease)])
+        case "cancelled":
+            await store.requests.cancel(lease.tenant, lease.fence.request_id)
+        case "lapsed":
+            clock.advance_to(lease.lapses_at)
+            await claimed(store, queue="somewhere else")
 
 
 async def running(store: Store, **changes: Any) -> Lease:
@@ -121,20 +173,20 @@ def ids(leases: list[Lease]) -> list[str]:
 
 
 def success(lease: Lease, body: bytes = ANSWER, **reply: Any) -> Finish:
-    return Finish(lease.fence, Succeeded(Reply(body, **reply)), "up")
+    return Finish(lease.fence, Succeeded(Reply(body, **reply)), lease.upstream)
 
 
 def retry(lease: Lease, due_at: int) -> Finish:
-    return Finish(lease.fence, Retry(BROKEN, due_at), "up")
+    return Finish(lease.fence, Retry(BROKEN, due_at), lease.upstream)
 
 
 def release(lease: Lease, *, pause_until: int | None = None, misses: int = 1, **changes: Any) -> Finish:
     pause = None if pause_until is None else Pause(pause_until, misses)
-    return Finish(lease.fence, Released(pause=pause, **changes), "up")
+    return Finish(lease.fence, Released(pause=pause, **changes), lease.upstream)
 
 
 def failure(lease: Lease, end: Unsuccessful = Status.FAILED, **error: Any) -> Finish:
-    return Finish(lease.fence, Ended(end, RequestError(**error) if error else BROKEN), "up")
+    return Finish(lease.fence, Ended(end, RequestError(**error) if error else BROKEN), lease.upstream)
 
 
 @contextmanager

@@ -2,17 +2,19 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from raincheck.store import postgres, sqlite
 from raincheck.store.protocol import Store
-from raincheck.store.sqlite import open_store
 from tests.store.builders import RETENTION, FakeClock, Home
+from tests.store.postgres.databases import databases
 
 
 class SqliteHome:
@@ -24,11 +26,36 @@ class SqliteHome:
         shutil.copyfile(template, path)
 
     def open(self) -> AbstractAsyncContextManager[Store]:
-        return open_store(self.path, clock=self.clock.now, retention=RETENTION)
+        return sqlite.open_store(self.path, clock=self.clock.now, retention=RETENTION)
 
 
-STORES: dict[str, Callable[[Path, Path], Home]] = {"sqlite": SqliteHome}
-"""By name, how to make a home from the template and a path that nobody else uses."""
+class PostgresHome:
+    """A database, lent when it is first opened and given back when nobody knows this home any more."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self._url: str | None = None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Store]:
+        if self._url is None:
+            self._url = await databases().lend()
+            weakref.finalize(self, databases().give_back, self._url)
+        async with postgres.open_store(self._url, clock=self.clock.now, retention=RETENTION) as store:
+            yield store
+
+
+def _sqlite_homes(request: pytest.FixtureRequest, folder: Path) -> Callable[[], Home]:
+    template, numbers = request.getfixturevalue("template"), count()
+    return lambda: SqliteHome(template, folder / f"{next(numbers)}.db")
+
+
+def _postgres_homes(request: pytest.FixtureRequest, folder: Path) -> Callable[[], Home]:
+    return PostgresHome
+
+
+STORES = {"sqlite": _sqlite_homes, "postgres": _postgres_homes}
+"""By name, what makes empty homes."""
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +63,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "store.db"
 
     async def make() -> None:
-        async with open_store(path, clock=FakeClock().now):
+        async with sqlite.open_store(path, clock=FakeClock().now):
             pass
 
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
@@ -53,10 +80,9 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(params=STORES)
-def homes(request: pytest.FixtureRequest, template: Path, folder: Path) -> Callable[[], Home]:
+def homes(request: pytest.FixtureRequest, folder: Path) -> Callable[[], Home]:
     """Makes an empty home at each call."""
-    numbers = count()
-    return lambda: STORES[request.param](template, folder / f"{next(numbers)}.db")
+    return STORES[request.param](request, folder)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Any order at all: random lives of requests against a plain model, with G2, G3 and G6 as invariants.
+"""Any order at all: random lives of requests against a plain model, with G2, G3, G6 and G7 as invariants.
 
 `HYPOTHESIS_PROFILE=nightly` runs a thousand lives instead of sixty.
 """
@@ -26,13 +26,15 @@ from hypothesis.stateful import (
 
 from raincheck.core.clock import HOUR, SECOND
 from raincheck.core.errors import AlreadyEnded, NotEnded, NotFound, NotRequeueable, RaincheckError, ResultGone
-from raincheck.core.model import Beat, Fence, Lease, Priority, Request
+from raincheck.core.model import Beat, Fence, Lease, Priority, Request, Tenant
 from raincheck.core.status import MOVES, Status
 from tests.store.builders import (
     LEASE,
     RETENTION,
     Home,
     a_request,
+    capped,
+    claimed,
     failure,
     release,
     retry,
@@ -42,6 +44,8 @@ from tests.store.builders import (
 EXAMPLES = 1_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 60
 QUEUES = ("left", "right")
 WEIGHTS = {"one": 1.0, "two": 2.0}
+CAPPED = "two"
+"""The tenant that may run only so many, now and then; its requests have no deadlines."""
 ORDINARY = [Priority.DEFAULT, Priority.BATCH]
 
 T = TypeVar("T")
@@ -83,6 +87,10 @@ class Model:
     last_tag: dict[tuple[str, Priority, str], float] = field(default_factory=dict[tuple[str, Priority, str], float])
     virtual_time: dict[tuple[str, Priority], float] = field(default_factory=dict[tuple[str, Priority], float])
     paused_until: dict[str, int] = field(default_factory=dict[str, int])
+    queue_cap: dict[str, int | None] = field(default_factory=dict[str, int | None])
+    tenant_cap: int | None = None
+    passed_over: set[str] = field(default_factory=set[str])
+    """Queues in which requests of the tenant at its cap were set aside."""
     arrivals: int = 0
 
     def submit(self, new_id: str, tenant: str, queue: str, priority: Priority, **rest: Any) -> None:
@@ -98,22 +106,34 @@ class Model:
                 self._wake(row, now)
         if self.paused_until.get(queue, 0) > now:
             return []
-        ready = [row for row in self.of(queue, Status.PENDING) if row.due_at is None]
-        claimed = list[Row]()
-        for row in sorted(ready, key=lambda row: row.place)[:places]:
-            if row.deadline is not None and row.deadline <= now:
-                self.end(row, Status.EXPIRED, now)
-                continue
-            row.status, row.attempt, row.fence, row.due_at = (
-                Status.PROCESSING,
-                row.attempt + 1,
-                row.fence + 1,
-                now + LEASE,
-            )
-            lane = (queue, row.priority)
-            self.virtual_time[lane] = max(self.virtual_time.get(lane, 0.0), row.tag)
-            claimed.append(row)
+        claimed, passed_over = list[Row](), True
+        ready = sorted((row for row in self.of(queue, Status.PENDING) if row.due_at is None), key=lambda row: row.place)
+        while passed_over and (room := min(places, self._left_in(queue))) > 0:
+            head, ready, passed_over = ready[:room], ready[room:], False
+            for row in head:
+                if row.tenant == CAPPED and self._left(self.tenant_cap, self.running(CAPPED)) <= 0:
+                    passed_over = True
+                    self.passed_over.add(queue)
+                    continue
+                places -= 1
+                if row.deadline is not None and row.deadline <= now:
+                    self.end(row, Status.EXPIRED, now)
+                else:
+                    self._take(row, now)
+                    claimed.append(row)
+            ready = [row for row in ready if row.tenant != CAPPED] if passed_over else ready
         return claimed
+
+    def _take(self, row: Row, now: int) -> None:
+        row.status, row.attempt, row.fence, row.due_at = Status.PROCESSING, row.attempt + 1, row.fence + 1, now + LEASE
+        lane = (row.queue, row.priority)
+        self.virtual_time[lane] = max(self.virtual_time.get(lane, 0.0), row.tag)
+
+    def _left_in(self, queue: str) -> int:
+        return self._left(self.queue_cap.get(queue), self.of(queue, Status.PROCESSING))
+
+    def _left(self, cap: int | None, running: list[Row]) -> int:
+        return 1 << 31 if cap is None else cap - len(running)
 
     def _wake(self, row: Row, now: int) -> None:
         if row.status is Status.PENDING:
@@ -138,6 +158,9 @@ class Model:
 
     def of(self, queue: str, status: Status) -> list[Row]:
         return [row for row in self.rows.values() if row.queue == queue and row.status is status]
+
+    def running(self, tenant: str) -> list[Row]:
+        return [row for row in self.rows.values() if row.tenant == tenant and row.status is Status.PROCESSING]
 
     def next_due(self, now: int) -> int | None:
         moments = [row.due_at for row in self.rows.values() if row.due_at is not None]
@@ -196,7 +219,8 @@ class Lives(RuleBasedStateMachine):
         max_attempts: int,
     ) -> str:
         due_at = None if not_before is None else self.now + not_before
-        limits = {"deadline": None if deadline is None else self.now + deadline, "max_attempts": max_attempts}
+        ends_at = None if deadline is None or tenant == CAPPED else self.now + deadline
+        limits = {"deadline": ends_at, "max_attempts": max_attempts}
         new = a_request(
             queue=queue, tenant=tenant, priority=priority, weight=WEIGHTS[tenant], not_before=due_at, **limits
         )
@@ -215,7 +239,7 @@ class Lives(RuleBasedStateMachine):
         return multiple(*self._claim(queue, 3))
 
     def _claim(self, queue: str, places: int) -> list[Lease]:
-        leases = self.do(self.store.leases.claim({queue: places}, worker="w", lease_for=LEASE))
+        leases = self.do(claimed(self.store, places, queue=queue))
         expected = self.model.claim(queue, places, self.now)
         assert [(lease.fence, lease.attempt) for lease in leases] == [
             (Fence(row.id, row.fence), row.attempt) for row in expected
@@ -277,6 +301,22 @@ class Lives(RuleBasedStateMachine):
         assert self.do(self.store.leases.finish(writes)) == [write.fence for write in writes]
         beats = [Beat(lease.fence, 0.5) for lease in zombies]
         assert self.do(self.store.leases.extend(beats, lease_for=LEASE)) == set()
+
+    @rule(queue=st.sampled_from(QUEUES), cap=st.sampled_from([None, 1, 2]))
+    def cap_queue(self, queue: str, cap: int | None) -> None:
+        self.do(capped(self.store, cap, name=queue))
+        self.model.queue_cap[queue] = cap
+
+    @rule(cap=st.sampled_from([None, 1, 2]))
+    def cap_tenant(self, cap: int | None) -> None:
+        self.do(self.store.registry.put_tenant(Tenant(CAPPED, max_running=cap)))
+        self.model.tenant_cap = cap
+
+    @rule(queue=st.sampled_from(QUEUES), pause=some_time)
+    def pause_or_resume(self, queue: str, pause: int | None) -> None:
+        until = None if pause is None else self.now + pause
+        self.do(self.store.registry.pause("queue", queue, until=until))
+        self.model.paused_until[queue] = until or 0
 
     @rule(request_id=requests)
     def cancel(self, request_id: str) -> None:
@@ -369,7 +409,7 @@ class Lives(RuleBasedStateMachine):
     def nothing_sticks(self) -> None:
         """G3: what has not ended can be claimed now or has a time at which it will be, and the store knows it."""
         ready = {row.queue for row in self.model.rows.values() if row.status is Status.PENDING and row.due_at is None}
-        assert self.do(self.store.leases.ready()) == ready
+        assert ready <= self.do(self.store.leases.ready()) <= ready | self.model.passed_over
         assert self.do(self.store.leases.next_due()) == self.model.next_due(self.now)
 
     @invariant()
@@ -377,6 +417,13 @@ class Lives(RuleBasedStateMachine):
         for queue in self.do(self.store.registry.queues()):
             pending, processing = (self.model.of(queue.name, status) for status in MOVES)
             assert (queue.pending, queue.processing) == (len(pending), len(processing))
+
+    @invariant()
+    def no_more_run_than_may(self) -> None:
+        """G7: beyond a cap runs only what ran when the cap was lowered, so nothing is claimed then."""
+        for throttle in self.do(self.store.registry.throttles("queue")):
+            assert throttle.running == len(self.model.of(throttle.name, Status.PROCESSING))
+            assert throttle.limits.max_concurrency == self.model.queue_cap.get(throttle.name)
 
     # --- the end of a life
 
@@ -408,7 +455,7 @@ class Lives(RuleBasedStateMachine):
 def test_whatever_the_order_an_end_is_final_nothing_sticks_and_each_end_has_one_event(
     homes: Callable[[], Home],
 ) -> None:
-    """G2, G3, G6."""
+    """G2, G3, G6, G7."""
     run_state_machine_as_test(
         cast("type[Lives]", lambda: Lives(homes())),
         settings=settings(

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,9 @@ class Process:
         return await self.process.wait()
 
 
-async def start(command: Sequence[str | Path], *, cwd: Path, log: Path) -> Process:
+async def start(
+    command: Sequence[str | Path], *, cwd: Path, log: Path, environment: Mapping[str, str] | None = None
+) -> Process:
     """Start a command and wait for its first line on stdout; stderr goes to `log`."""
     with log.open("ab") as errors:
         process = await asyncio.create_subprocess_exec(
@@ -54,7 +56,7 @@ async def start(command: Sequence[str | Path], *, cwd: Path, log: Path) -> Proce
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
-            env={**os.environ, "PYTHONPATH": str(HOUSE)},
+            env={**os.environ, "PYTHONPATH": str(HOUSE), **(environment or {})},
         )
     assert process.stdout is not None
     try:
@@ -73,8 +75,9 @@ async def start(command: Sequence[str | Path], *, cwd: Path, log: Path) -> Proce
 
 @asynccontextmanager
 async def an_upstream(folder: Path, *, delay: float = 0.0) -> AsyncGenerator[str]:
-    """A scripted upstream in a process of its own; its base URL."""
+    """A scripted upstream in a process of its own, which logs to `calls.jsonl`; its base URL."""
     command = [sys.executable, "-m", "tests.scripted", "--port", "0", "--models", "m", "--delay", str(delay)]
+    command += ["--json-log", str(folder / "calls.jsonl")]
     upstream = await start(command, cwd=folder, log=folder / "upstream.log")
     try:
         yield upstream.first_line.split()[-1]

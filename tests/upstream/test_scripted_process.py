@@ -30,4 +30,5 @@ async def test_the_process_answers_and_counts_what_it_was_asked(tmp_path: Path) 
         process.terminate()
         await process.wait()
     lines = [msgspec.json.decode(line) for line in log.read_bytes().splitlines()]
-    assert [line["number"] for line in lines] == [1, 2]
+    assert [(line["event"], line["number"]) for line in lines] == [(e, n) for n in (1, 2) for e in ("began", "ended")]
+    assert [line["at"] for line in lines] == sorted(line["at"] for line in lines)

@@ -9,6 +9,7 @@ import typer
 
 from raincheck.cli.exits import Code
 from raincheck.cli.options import AsJson, Config
+from raincheck.cli.reach import reach
 from raincheck.core.settings import (
     CONFIG_FILE,
     OTHER_VARIABLES,
@@ -28,7 +29,9 @@ def check(
     reference: Annotated[bool, typer.Option("--reference", help="Print the settings' reference as Markdown.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check the configuration. Exits 1 when there are errors; warnings are told apart.
+    """Check the configuration, and knock at the PostgreSQL and the bucket that it names.
+
+    Exits 1 when there are errors; warnings are told apart.
 
     \b
     raincheck check                            # raincheck.toml here, and RAINCHECK_… variables
@@ -41,13 +44,26 @@ def check(
         typer.echo(reference_page(), nl=False)
     else:
         reading = read(Path(config) if config else None)
-        if not reading.errors and (problem := bind_problem(reading.settings, has_keys=False)):
-            reading.warnings.append(f"{problem} (Not looked at: whether there is a key already.)")
-        _show(reading, as_json)
+        facts = list[str]() if reading.errors else _look(reading)
+        _show(reading, facts, as_json)
         raise typer.Exit(Code.FAILED if reading.errors else Code.OK)
 
 
-def _show(reading: Reading, as_json: bool) -> None:
+def _look(reading: Reading) -> list[str]:
+    """What these settings would meet. Adds errors and warnings, returns what is good to know."""
+    import asyncio
+
+    settings = reading.settings
+    if problem := bind_problem(settings, has_keys=False):
+        reading.warnings.append(f"{problem} (Not looked at: whether there is a key already.)")
+    reached = asyncio.run(reach(settings))
+    reading.errors += reached.errors
+    reading.warnings += reached.warnings
+    served = ", ".join(f"{one.name} ({one.kind})" for one in settings.upstreams)
+    return [f"would serve {served} on {settings.host}:{settings.port}", *reached.facts]
+
+
+def _show(reading: Reading, facts: Sequence[str], as_json: bool) -> None:
     if as_json:
         path = str(reading.path) if reading.path else None
         typer.echo(json.dumps({"file": path, "errors": reading.errors, "warnings": reading.warnings}))
@@ -59,8 +75,8 @@ def _show(reading: Reading, as_json: bool) -> None:
     counts = f"{_count(reading.errors, 'error')}, {_count(reading.warnings, 'warning')}"
     typer.echo(f"{where}: {counts}")
     if not reading.errors:
-        served = ", ".join(f"{one.name} ({one.kind})" for one in reading.settings.upstreams)
-        typer.echo(f"would serve {served} on {reading.settings.host}:{reading.settings.port}")
+        for fact in facts:
+            typer.echo(fact)
 
 
 def _count(lines: Sequence[str], word: str) -> str:
@@ -80,7 +96,8 @@ def sample_file() -> str:
     lines += ["", "# Repeat for each upstream; without any, the embedded model is served.", "# [[upstream]]"]
     lines += [f"# {line}" for setting in UPSTREAM_SETTINGS for line in _sample_lines(setting, setting.name)]
     lines += ["", "# One per queue that needs a limit of its own; a queue is named after its model."]
-    lines += ['# [queue."qwen3-8b"]', "# # Requests of this queue running at once.", "# max_concurrency = 4"]
+    lines += ['# [queue."qwen3-8b"]']
+    lines += [f"# {line}" for setting in QUEUE_SETTINGS for line in _sample_lines(setting, setting.name)]
     return "\n".join(lines) + "\n"
 
 

@@ -5,14 +5,23 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from raincheck.cli.exits import Code, Problem
-from raincheck.core.settings import Settings, load
+from raincheck.core.settings import Settings, is_postgresql, load
 
 
 def need_server() -> None:
     """Raise a Problem that says what to install when the server's packages are not there."""
-    missing = [name for name in ("litestar", "uvicorn", "apsw", "aiohttp", "uuid_utils") if find_spec(name) is None]
+    missing = [
+        name for name in ("litestar", "uvicorn", "apsw", "aiohttp", "uuid_utils", "obstore") if find_spec(name) is None
+    ]
     if missing:
         raise Problem(f"this needs the server's packages ({', '.join(missing)}): pip install 'raincheck[server]'")
+
+
+def need_store(store_url: str) -> None:
+    """The same for what a store needs; for PostgreSQL that is another extra."""
+    need_server()
+    if is_postgresql(store_url) and find_spec("asyncpg") is None:
+        raise Problem("a store in PostgreSQL needs asyncpg: pip install 'raincheck[server,postgres]'")
 
 
 def need_local() -> None:

@@ -1,23 +1,20 @@
 """`raincheck keys`: make, list and revoke API keys, in the store itself; a running server sees it within seconds."""
 
 import json
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raincheck.cli.extras import need_server, settings_for
 from raincheck.cli.options import AsJson, Config, Name, StoreUrl, Tenant
+from raincheck.cli.record import in_record
 from raincheck.cli.show import moment, print_table
 from raincheck.core.clock import now, seconds
-from raincheck.core.settings import sqlite_path
 from raincheck.core.units import parse_size
 
 if TYPE_CHECKING:
     from raincheck.core.model import ApiKey
-    from raincheck.store.protocol import Registry
+    from raincheck.store.protocol import Store
 
-T = TypeVar("T")
 SCOPES = ("read", "write")
 HINT_LENGTH = 8
 
@@ -55,22 +52,22 @@ def create(
     secret = f"rc_{secrets.token_urlsafe(32)}"
     body_bytes = _size(max_body)
 
-    async def make(registry: "Registry") -> "ApiKey":
+    async def make(record: "Store") -> "ApiKey":
+        from msgspec.structs import replace
+
         from raincheck.core.ids import new_id
-        from raincheck.core.model import ApiKey, Tenant
+        from raincheck.core.model import ApiKey
 
         key = ApiKey(
             id=new_id("key"), tenant=tenant, name=name, hint=secret[:HINT_LENGTH], scopes=wanted, created_at=now()
         )
-        if weight is not None or max_pending is not None or body_bytes is not None:
-            was = await registry.tenant(tenant)
-            await registry.put_tenant(
-                Tenant(tenant, weight or was.weight, max_pending or was.max_pending, body_bytes or was.max_body_bytes)
-            )
-        await registry.add_key(key, hashlib.sha256(secret.encode()).digest())
+        caps = {"weight": weight, "max_pending": max_pending, "max_body_bytes": body_bytes}
+        if given := {name: value for name, value in caps.items() if value is not None}:
+            await record.registry.put_tenant(replace(await record.registry.tenant(tenant), **given))
+        await record.registry.add_key(key, hashlib.sha256(secret.encode()).digest())
         return key
 
-    key = _in_registry(make, store, config)
+    key = in_record(make, store, config)
     if as_json:
         typer.echo(json.dumps(_as_dict(key) | {"key": secret}))
         return
@@ -88,10 +85,10 @@ def list_(store: StoreUrl = None, config: Config = None, as_json: AsJson = False
     raincheck keys list --json | jq -r '.[].id'
     """
 
-    async def look(registry: "Registry") -> "list[ApiKey]":
-        return await registry.keys()
+    async def look(record: "Store") -> "list[ApiKey]":
+        return await record.registry.keys()
 
-    keys = _in_registry(look, store, config)
+    keys = in_record(look, store, config)
     if as_json:
         typer.echo(json.dumps([_as_dict(key) for key in keys]))
         return
@@ -116,28 +113,11 @@ def revoke(
     raincheck keys revoke key_0199…
     """
 
-    async def undo(registry: "Registry") -> "ApiKey":
-        return await registry.revoke_key(key_id)
+    async def undo(record: "Store") -> "ApiKey":
+        return await record.registry.revoke_key(key_id)
 
-    key = _in_registry(undo, store, config)
+    key = in_record(undo, store, config)
     typer.echo(json.dumps(_as_dict(key)) if as_json else f"revoked {key.id} ({key.name}, tenant {key.tenant})")
-
-
-def _in_registry(work: "Callable[[Registry], Awaitable[T]]", store: str | None, config: str | None) -> T:
-    """Do something with the registry of the store that `raincheck serve` with the same options would use."""
-    need_server()
-    import asyncio
-
-    from raincheck.store.sqlite import open_store
-
-    path = sqlite_path(settings_for(config, {"store.url": store}).store_url)
-
-    async def run() -> T:
-        # Not as its owner: that may be a running server, and a key must not need it stopped.
-        async with open_store(path, clock=now, own=False) as opened:
-            return await work(opened.registry)
-
-    return asyncio.run(run())
 
 
 def _size(text: str | None) -> int | None:

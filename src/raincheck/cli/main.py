@@ -5,7 +5,22 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from raincheck.cli import ask, check, demo, keys, manage, model, serve, submit, wait
+from raincheck.cli import (
+    ask,
+    check,
+    demo,
+    keys,
+    limits,
+    manage,
+    model,
+    serve,
+    store,
+    submit,
+    tenants,
+    wait,
+    work,
+    workers,
+)
 from raincheck.cli.exits import CODES, end_badly, explain
 from raincheck.cli.options import JSON_ASKED
 
@@ -66,6 +81,7 @@ def root(
 
 
 app.command("serve")(serve.serve)
+app.command("work")(work.work)
 app.command("demo")(demo.demo)
 app.command("submit")(submit.submit)
 app.command("wait")(wait.wait)
@@ -75,8 +91,13 @@ app.command("list")(ask.list_)
 app.command("cancel")(manage.cancel)
 app.command("requeue")(manage.requeue)
 app.command("check")(check.check)
+app.command("workers")(workers.workers)
+app.add_typer(limits.queues, name="queues")
+app.add_typer(limits.upstreams, name="upstreams")
 app.add_typer(keys.app, name="keys")
+app.add_typer(tenants.app, name="tenants")
 app.add_typer(model.app, name="model")
+app.add_typer(store.app, name="store")
 
 
 def main() -> None:

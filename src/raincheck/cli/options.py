@@ -1,8 +1,11 @@
 """Options that several commands share."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from raincheck.core.settings import LOCAL_CONCURRENCY
+from raincheck.core.units import Unit
 
 JSON_ASKED = "raincheck.json"
 
@@ -30,6 +33,16 @@ def _header(given: str) -> str:
     return given
 
 
+def value_or_none(text: str, unit: Unit, parameter: str) -> Any:
+    """What an option that may also say `none` was given."""
+    if text.strip().lower() == "none":
+        return None
+    try:
+        return unit.read(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}, or none", param_hint=f"--{parameter.replace('_', '-')}") from None
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.", callback=_remember)]
 BaseUrl = Annotated[
     str | None,
@@ -44,10 +57,27 @@ StoreUrl = Annotated[
     str | None,
     typer.Option("--store", metavar="URL", help="Where requests are kept. [default: sqlite:///raincheck.db]"),
 ]
+Upstreams = Annotated[
+    list[str] | None,
+    typer.Option("--upstream", metavar="URL", help="An OpenAI-compatible server to send work to; may be repeated."),
+]
+MaxConcurrency = Annotated[
+    str | None,
+    typer.Option(
+        "--max-concurrency",
+        metavar="N",
+        help=f"Requests running at once per upstream, or auto. [default: 32; embedded: {LOCAL_CONCURRENCY}]",
+    ),
+]
+ModelPath = Annotated[
+    str | None,
+    typer.Option("--model-path", metavar="GGUF", help="A model file to serve instead of the embedded model."),
+]
 Timeout = Annotated[str, typer.Option("--timeout", metavar="DURATION", help="How long to wait: 30s, 10m, 1h.")]
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of requests.", parser=_id, show_default=False)]
 OneId = Annotated[str, typer.Argument(metavar="ID", help="The id of a request.", parser=_id, show_default=False)]
 Name = Annotated[str, typer.Argument(help="What the key is for.", parser=_name, metavar="NAME")]
+ItsName = Annotated[str, typer.Argument(parser=_name, metavar="NAME")]
 Tenant = Annotated[str, typer.Option(help="Whose requests it sees.", parser=_name, metavar="NAME")]
 IdempotencyKey = Annotated[
     str | None,

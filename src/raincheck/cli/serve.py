@@ -1,21 +1,23 @@
 """`raincheck serve`: the server, with a banner that says where it is and how to try it."""
 
 import json
-from collections.abc import Callable
 from contextlib import ExitStack
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raincheck.cli.extras import need_local, need_server, settings_for
+from raincheck.cli.extras import need_local, need_server, need_store, settings_for
 from raincheck.cli.model import pull_progress
-from raincheck.cli.options import AsJson, Config, StoreUrl
+from raincheck.cli.options import AsJson, Config, MaxConcurrency, ModelPath, StoreUrl, Upstreams
 from raincheck.cli.show import console
 from raincheck.cli.talk import DEFAULT_URL
-from raincheck.core.settings import LOCAL_CONCURRENCY, Settings, is_loopback, sqlite_path
+from raincheck.core.settings import Settings, is_loopback, is_postgresql, sqlite_path
+from raincheck.core.units import without_password
 
 if TYPE_CHECKING:
     from raincheck.app import App
+    from raincheck.upstream.catalogue import Member
 
 
 def serve(
@@ -24,19 +26,12 @@ def serve(
     port: Annotated[int | None, typer.Option(help="The port to listen on. [default: 8421]")] = None,
     store: StoreUrl = None,
     config: Config = None,
-    upstream: Annotated[
-        list[str] | None,
-        typer.Option(metavar="URL", help="An OpenAI-compatible server to send work to; may be repeated."),
-    ] = None,
-    max_concurrency: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help=f"Requests running at once per upstream. [default: 32; embedded: {LOCAL_CONCURRENCY}]"
-        ),
-    ] = None,
-    model_path: Annotated[
-        str | None, typer.Option(metavar="GGUF", help="A model file to serve instead of the embedded model.")
-    ] = None,
+    upstream: Upstreams = None,
+    max_concurrency: MaxConcurrency = None,
+    model_path: ModelPath = None,
+    no_worker: Annotated[
+        bool, typer.Option("--no-worker", help="Take calls only; `raincheck work` elsewhere does the work.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the server until SIGTERM or Ctrl-C.
@@ -49,6 +44,7 @@ def serve(
     raincheck serve --upstream http://127.0.0.1:8000/v1 --max-concurrency 64
     raincheck serve --upstream http://gpu1:8000 --upstream http://gpu2:8000
     raincheck serve --store sqlite:////var/lib/raincheck/raincheck.db --port 80
+    raincheck serve --store postgresql://db.internal/raincheck --no-worker
     """
     need_server()
     import asyncio
@@ -64,9 +60,11 @@ def serve(
             "model_path": model_path,
         },
     )
-    if any(upstream.kind == "local" for upstream in settings.upstreams):
+    need_store(settings.store_url)
+    if not no_worker and any(upstream.kind == "local" for upstream in settings.upstreams):
         need_local()
-    run = _load_server()
+    app_module = load_app()
+    role = app_module.Role.DESK if no_worker else app_module.Role.SERVER
     greeting = set[asyncio.Task[None]]()
     with ExitStack() as pulling:
         progress = pulling.enter_context(pull_progress())
@@ -75,20 +73,20 @@ def serve(
             pulling.close()
             greeting.add(asyncio.ensure_future(_greet(app, as_json)))
 
-        code = run(settings, on_ready=on_ready, on_pull=progress)
+        code = app_module.serve(settings, role, on_ready=on_ready, on_pull=progress)
     raise typer.Exit(code)
 
 
-def _load_server() -> Callable[..., int]:
-    """`app.serve`, imported without looking for garbage on the way: there is none, and that saves a quarter."""
+def load_app() -> ModuleType:
+    """`raincheck.app`, imported without looking for garbage on the way: there is none, and that saves a quarter."""
     import gc
 
     gc.disable()
     try:
-        from raincheck.app import serve as run
+        from raincheck import app
     finally:
         gc.enable()
-    return run
+    return app
 
 
 async def _greet(app: "App", as_json: bool) -> None:
@@ -100,18 +98,16 @@ async def _greet(app: "App", as_json: bool) -> None:
 
 
 def _banner(app: "App", is_open: bool) -> None:
-    from rich.markup import escape
 
     from raincheck import __version__
 
     url = server_url(app.settings)
     lines = [("", f"[bold]Raincheck {__version__}[/] is listening on [bold cyan]{url}[/]")]
-    lines += [("store", str(sqlite_path(app.settings.store_url).resolve()))]
-    for member in app.catalogue.members:
-        models = ", ".join(sorted(member.models())) or "no models listed"
-        state = models if member.down_since is None else f"[yellow]down: {escape(member.down_reason or '')}[/]"
-        lines.append(("upstream", f"{escape(member.name)}: {state} ({member.max_concurrency} at once)"))
-    if any(one.kind == "local" and one.model_path is None for one in app.settings.upstreams):
+    lines += standing(app)
+    if not app.role.works:
+        alone = "" if is_postgresql(app.settings.store_url) else " [yellow]and on SQLite no other process can[/]"
+        lines.append(("worker", f"none here{alone}"))
+    elif any(one.kind == "local" and one.model_path is None for one in app.settings.upstreams):
         lines.append(("", "[dim]the embedded model is a 135M toy: it shows that all works, not what AI can do[/]"))
     if is_open:
         lines.append(("open", "[yellow]no API key exists: every program on this machine may use it[/]"))
@@ -124,6 +120,30 @@ def _banner(app: "App", is_open: bool) -> None:
         out.print(f"  [dim]{label:<9}[/]{text}", soft_wrap=True)
 
 
+def standing(app: "App") -> list[tuple[str, str]]:
+    """Where requests are kept and who does the work, as lines of a banner."""
+    from rich.markup import escape
+
+    url = app.settings.store_url
+    where = without_password(url) if is_postgresql(url) else str(sqlite_path(url).resolve())
+    lines = [("store", escape(where))]
+    for member in app.catalogue.members:
+        models = ", ".join(sorted(member.models())) or "no models listed"
+        state = models if member.down_since is None else f"[yellow]down: {escape(member.down_reason or '')}[/]"
+        lines.append(("upstream", f"{escape(member.name)}: {state} ({_places(member)})"))
+    return lines
+
+
+def _places(member: "Member") -> str:
+    match member.max_concurrency:
+        case "auto":
+            return "as many at once as it bears"
+        case 0:
+            return "in the workers"
+        case most:
+            return f"{most} at once"
+
+
 def server_url(settings: Settings) -> str:
     """The server's address as a client on this machine would write it."""
     everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
@@ -132,8 +152,13 @@ def server_url(settings: Settings) -> str:
 
 
 def _as_dict(app: "App", is_open: bool) -> dict[str, object]:
-    upstreams = [
+    store = without_password(app.settings.store_url)
+    return {"url": server_url(app.settings), "store": store, "open": is_open, "upstreams": upstreams_of(app)}
+
+
+def upstreams_of(app: "App") -> list[dict[str, object]]:
+    """Who does the work, for programs."""
+    return [
         {"name": member.name, "up": member.down_since is None, "models": sorted(member.models())}
         for member in app.catalogue.members
     ]
-    return {"url": server_url(app.settings), "store": app.settings.store_url, "open": is_open, "upstreams": upstreams}

@@ -19,6 +19,9 @@ COLOURS = {
     "expired": "red",
 }
 
+WRAPPED = ("id", "limits", "state")
+"""Columns that give way when a terminal is narrow, over several lines."""
+
 
 def moment(unix_seconds: float) -> str:
     """A time in the reader's own zone, to the second."""
@@ -50,7 +53,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty:
 
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in columns:
-            table.add_column(name, overflow="fold" if name == "id" else "ellipsis", no_wrap=name != "id")
+            table.add_column(name, overflow="fold" if name == "id" else "ellipsis", no_wrap=name not in WRAPPED)
         for row in rows:
             table.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in row))
         console().print(table)

@@ -26,8 +26,8 @@ class RequestError(BaseModel):
 
 
 class WaitingFor(BaseModel):
-    """Why a pending request is not being worked on: `position`, `rate_limited`, `upstream_down`, `paused`,
-    `scheduled`, `retry` or `not_served`; `until` in Unix seconds where it is known."""
+    """Why a pending request is not being worked on: `position`, `rate_limited`, `tenant_limit`, `upstream_down`,
+    `paused`, `scheduled`, `retry` or `not_served`; `until` in Unix seconds where it is known."""
 
     reason: str
     until: float | None = None
@@ -78,6 +78,10 @@ class Request(BaseModel):
     usage: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
     result_status: int | None = None
+    result_url: str | None = None
+    """Where a result is that is too large to be in the record: `client.requests.result` fetches it."""
+    result_size: int | None = None
+    """In bytes."""
     error: RequestError | None = None
 
     @property

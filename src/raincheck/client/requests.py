@@ -11,8 +11,10 @@ from openai.pagination import AsyncCursorPage, SyncCursorPage
 
 from raincheck.client import events
 from raincheck.client.dialect import Dialect, request_path
+from raincheck.client.drivers import arun, run
 from raincheck.client.errors import UnexpectedAnswer
 from raincheck.client.models import Request, RequestDeleted, Status
+from raincheck.client.results import whole
 from raincheck.client.submitting import DeferOptions, Submission, accepted_natively, plain, submission
 from raincheck.client.ticket import AsyncTicket, BlockingWaitOptions, Ticket, WaitOptions
 from raincheck.client.twins import share_docs
@@ -82,8 +84,9 @@ class Requests:
         return Ticket(self._client, accepted_natively(response), Dialect.RAINCHECK, cast_to)
 
     def retrieve(self, request_id: str) -> Request:
-        """The whole record, result included. Raises openai's NotFoundError for an id that is unknown, or another's."""
-        return self._client.get(request_path(request_id), cast_to=Request)
+        """The whole record, result included; one that is too large for the record is fetched beside it. Raises openai's
+        NotFoundError for an id that is unknown, or another's."""
+        return run(whole(self._client.get(request_path(request_id), cast_to=Request)), self._client)
 
     def list(self, **filters: Unpack[Filters]) -> SyncCursorPage[Request]:
         """Requests that fit all the filters; iterating fetches page after page, of `limit` each."""
@@ -150,7 +153,7 @@ class AsyncRequests:
         return AsyncTicket(self._client, accepted_natively(response), Dialect.RAINCHECK, cast_to)
 
     async def retrieve(self, request_id: str) -> Request:
-        return await self._client.get(request_path(request_id), cast_to=Request)
+        return await arun(whole(await self._client.get(request_path(request_id), cast_to=Request)), self._client)
 
     def list(self, **filters: Unpack[Filters]) -> AsyncPaginator[Request, AsyncCursorPage[Request]]:
         return self._client.get_api_list("/requests", model=Request, page=_AsyncRequestPage, options=_query(filters))

@@ -10,7 +10,7 @@ from openai.types.responses import Response
 from raincheck.client.dialect import request_path
 from raincheck.client.errors import RequestCancelled, RequestExpired, RequestFailed, UnexpectedResult
 from raincheck.client.models import Request
-from raincheck.client.steps import Call, Flow, send
+from raincheck.client.steps import Call, Flow, Reply, send
 
 T = TypeVar("T")
 
@@ -39,9 +39,7 @@ def collect(request: Request, cast_to: type[T] | None) -> Flow[T]:
     wanted: Any = cast_to or _TYPES.get(request.operation or "")
     body: object = request.result  # The record is not checked against its types: it may be any JSON.
     if body is None:
-        reply = yield from send(Call("GET", request_path(request.id, "/result"), timeout=600.0))
-        if reply.error is not None:
-            raise reply.error
+        reply = yield from _fetch(request)
         body = reply.json()
         body = reply.body if body is None else body
     if isinstance(wanted, type) and issubclass(wanted, BaseModel | dict):
@@ -50,3 +48,19 @@ def collect(request: Request, cast_to: type[T] | None) -> Flow[T]:
         if issubclass(wanted, BaseModel):
             return cast("T", wanted.construct(**body))
     return cast("T", body)
+
+
+def whole(request: Request) -> Flow[Request]:
+    """The record with its result in it, if that is a JSON object: one too large for the record is fetched. Raises
+    openai's error."""
+    if request.result is None and request.result_url is not None:
+        request.result = (yield from _fetch(request)).json()
+    return request
+
+
+def _fetch(request: Request) -> Flow[Reply]:
+    """From the server and not by `result_url`: that may be a place that our key must not be sent to."""
+    reply = yield from send(Call("GET", request_path(request.id, "/result"), timeout=600.0))
+    if reply.error is not None:
+        raise reply.error
+    return reply

@@ -9,6 +9,8 @@ SECOND = 1_000_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+FOREVER = 253_402_300_799 * SECOND
+"""The end of the year 9999: a pause until then lasts until someone ends it."""
 
 
 def now() -> int:

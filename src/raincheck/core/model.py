@@ -5,7 +5,7 @@ They are msgspec structs: built for every call, and several times faster at that
 
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -46,6 +46,8 @@ class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
     metadata: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     webhook_url: str | None = None
+    tokens: int = 0
+    """An estimate of what it will use, prompt and answer, for limits on tokens per minute."""
     max_pending: int | None = None
     """The tenant's cap on pending requests, checked in the submitting transaction."""
     idempotency_key: str | None = None
@@ -87,6 +89,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ended_at: int | None = None
     due_at: int | None = None
     """While pending: when it may be claimed, None for now. While processing: when its lease lapses."""
+    parked: bool = False
+    """While pending: set aside because its tenant runs as many as it may; ready again when one of those ends."""
     deadline: int | None = None
     purge_at: int | None = None
     """When the result (and later the row) is purged; None until the end."""
@@ -114,6 +118,10 @@ class Result(msgspec.Struct, frozen=True):
     status: int
     content_type: str
     body: bytes
+    blob: str | None = None
+    """The body's name in the object store when it is kept there; `body` is empty then."""
+    size: int | None = None
+    """How many bytes the blob has; None without one."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -129,6 +137,10 @@ class Place(msgspec.Struct, frozen=True):
     """Set when the whole queue is closed until then."""
     pause_reason: str | None = None
     """Why, in an operator's words; None when an upstream asked for the pause."""
+    held_until: int | None = None
+    """Set when a rate limit or a paused upstream lets nothing of the queue start until then."""
+    held_reason: str | None = None
+    """Which limit that is, in words for everyone."""
 
 
 class Fence(NamedTuple):
@@ -138,12 +150,22 @@ class Fence(NamedTuple):
     number: int
 
 
+class Offer(NamedTuple):
+    """Free places for requests of one queue at one upstream."""
+
+    queue: str
+    upstream: str
+    places: int
+
+
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """The right to try one request until `lapses_at`, and all that the try needs."""
 
     fence: Fence
     tenant: str
     queue: str
+    upstream: str
+    """Whose place it was given."""
     operation: str
     path: str
     model: str
@@ -158,6 +180,14 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     deadline: int | None = None
     remote_id: str | None = None
     """The job's id at the upstream, when an earlier attempt got that far: re-attach, do not submit again."""
+
+
+class Claimed(NamedTuple):
+    """What came of offers."""
+
+    leases: list[Lease]
+    held_back: frozenset[str]
+    """The offered queues that a limit (not a lack of places) kept from giving all they were asked for."""
 
 
 class Beat(msgspec.Struct, frozen=True):
@@ -175,6 +205,12 @@ class Finish(msgspec.Struct, frozen=True):
     fence: Fence
     outcome: Outcome
     upstream: str | None = None
+    tokens: int | None = None
+    """What it used in truth, to correct the estimate it was claimed with; None when the upstream did not say."""
+    congested: bool = False
+    """The upstream showed that it has more than it can do: 429, 503 or a timeout."""
+    first_token: int | None = None
+    """Microseconds until the first piece of the answer came; None when it came in one piece."""
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,6 +240,8 @@ class Tenant(msgspec.Struct, frozen=True):
     name: str
     weight: float = 1.0
     max_pending: int | None = None
+    max_running: int | None = None
+    """How many of its requests are worked on at once, over all queues and workers."""
     max_body_bytes: int | None = None
 
 
@@ -219,12 +257,56 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: int | None = None
 
 
+Scope = Literal["queue", "upstream"]
+"""What a limit is set on."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a queue or an upstream may be asked for, over all workers; None: no limit."""
+
+    max_concurrency: int | Literal["auto"] | None = None
+    """How many requests run at once; "auto" finds the number that the upstream bears."""
+    rpm: int | None = None
+    """How many attempts start in any minute."""
+    tpm: int | None = None
+    """How many tokens those use, by an estimate that the usage they report corrects."""
+
+
+class Throttle(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of one queue or upstream as they stand."""
+
+    scope: Scope
+    name: str
+    limits: Limits = Limits()
+    level: float | None = None
+    """With "auto": the concurrency found so far."""
+    running: int = 0
+    paused_until: int | None = None
+    pause_reason: str | None = None
+    """Why, in an operator's words; None when an upstream asked for the pause."""
+
+
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
-    """A named line with its own capacity."""
+    """A named line, with how many wait and run."""
 
     name: str
     pending: int
     processing: int
-    max_concurrency: int | None = None
-    paused_until: int | None = None
-    pause_reason: str | None = None
+    waiting_since: int | None = None
+    """When the request was submitted that is next in line; None while nothing is ready."""
+    held_until: int | None = None
+    """As in `Place`: until when a rate limit or a paused upstream lets nothing of it start."""
+    held_reason: str | None = None
+
+
+class Worker(msgspec.Struct, frozen=True, kw_only=True):
+    """A process that claims, by its last sign of life."""
+
+    name: str
+    host: str
+    pid: int
+    version: str
+    started_at: int
+    seen_at: int
+    running: int = 0
+    """How many leases it holds."""

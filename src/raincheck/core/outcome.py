@@ -18,6 +18,10 @@ class Reply:
     content_type: str = "application/json"
     usage: bytes | None = None
     """The answer's `usage` member as JSON, when it had one."""
+    blob: str | None = None
+    """The body's name in the object store when it is kept there; `body` is empty then."""
+    size: int | None = None
+    """How many bytes the blob has; None without one."""
 
 
 class FailureKind(StrEnum):

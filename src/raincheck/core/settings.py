@@ -13,12 +13,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from raincheck.core.clock import DAY, SECOND
 from raincheck.core.errors import SettingsInvalid
-from raincheck.core.units import BASE_URL, BASE_URLS, SIZE, STORE_URL, TEXT, WORDS, YES_NO, Unit, lasting, one_of, whole
+from raincheck.core.units import (
+    BASE_URL,
+    BASE_URLS,
+    BLOBS_URL,
+    CONCURRENCY,
+    PER_MINUTE,
+    SIZE,
+    STORE_URL,
+    TEXT,
+    WORDS,
+    YES_NO,
+    Unit,
+    has_password,
+    lasting,
+    one_of,
+    whole,
+)
+
+if TYPE_CHECKING:  # Its records are msgspec's, which `raincheck --help` does without.
+    from raincheck.core.model import Limits
 
 UpstreamKind = Literal["openai", "python", "local"]
 KINDS: tuple[UpstreamKind, ...] = get_args(UpstreamKind)
@@ -26,6 +45,8 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 LOG_LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)
 CONFIG_FILE = "raincheck.toml"
 DEFAULT_MAX_ATTEMPTS = 5
+BLOBS_FOLDER = "raincheck-blobs"
+"""Beside a SQLite file, unless told otherwise."""
 LOCAL_CONCURRENCY = 2
 """What the embedded model runs at once unless told otherwise; more would only wait in line inside llama.cpp."""
 
@@ -39,7 +60,9 @@ class UpstreamSettings:
     base_url: str | None = None
     models: tuple[str, ...] = ()
     """Patterns (`qwen3-*`) of the models it serves; empty: whatever its /models lists."""
-    max_concurrency: int = 32
+    max_concurrency: int | Literal["auto"] = 32
+    rpm: int | None = None
+    tpm: int | None = None
     api_key: str | None = field(default=None, repr=False)
     """Read from the variable named by `api_key_env`; never printed."""
     stream: bool = True
@@ -51,6 +74,13 @@ class UpstreamSettings:
     model_path: str | None = None
     """A GGUF file, for kind local; None: the embedded default."""
 
+    @property
+    def limits(self) -> "Limits":
+        """What it may be asked for, over all workers."""
+        from raincheck.core.model import Limits
+
+        return Limits(max_concurrency=self.max_concurrency, rpm=self.rpm, tpm=self.tpm)
+
 
 EMBEDDED = UpstreamSettings(name="local", kind="local", max_concurrency=LOCAL_CONCURRENCY)
 """What is served when nothing else is named."""
@@ -60,7 +90,10 @@ EMBEDDED = UpstreamSettings(name="local", kind="local", max_concurrency=LOCAL_CO
 class Settings:
     """Everything that can be set, with all durations in microseconds."""
 
-    store_url: str = "sqlite:///raincheck.db"
+    store_url: str = field(default="sqlite:///raincheck.db", repr=False)
+    """May hold a password: show it through `units.without_password`."""
+    blobs_url: str | None = None
+    """Where big results go; None: into the record. `load` names a folder beside a SQLite file unless told otherwise."""
     host: str = "127.0.0.1"
     port: int = 8421
     allowed_hosts: tuple[str, ...] = ()
@@ -72,8 +105,8 @@ class Settings:
     retention: int = 7 * DAY
     grace: int = 20 * SECOND
     """How long running attempts may go on after SIGTERM."""
-    queue_limits: dict[str, int] = field(default_factory=dict[str, int])
-    """`max_concurrency` per queue."""
+    queue_limits: "dict[str, Limits]" = field(default_factory=dict[str, "Limits"])
+    """What may be asked for per queue, over all workers."""
     log_level: LogLevel = "info"
     upstreams: tuple[UpstreamSettings, ...] = (EMBEDDED,)
 
@@ -96,8 +129,6 @@ class Setting:
         return "RAINCHECK_" + self.name.removeprefix("server.").replace(".", "_").upper()
 
 
-COUNT = whole(1, 100_000)
-
 # fmt: off
 SETTINGS = (
     Setting("max_attempts", "max_attempts", whole(1, 100), f"{DEFAULT_MAX_ATTEMPTS}",
@@ -107,7 +138,7 @@ SETTINGS = (
     Setting("grace", "grace", lasting(0), '"20s"', "How long running attempts may go on after SIGTERM."),
     Setting("upstreams", "upstream.urls", BASE_URLS, "",
             "OpenAI-compatible servers to send work to, instead of any [[upstream]] tables.", "--upstream"),
-    Setting("max_concurrency", "upstream.max_concurrency", COUNT, "",
+    Setting("max_concurrency", "upstream.max_concurrency", CONCURRENCY, "",
             f"Requests running at once per upstream that does not say: 32, for kind local {LOCAL_CONCURRENCY}.",
             "--max-concurrency"),
     Setting("model_path", "upstream.model_path", TEXT, "",
@@ -115,7 +146,10 @@ SETTINGS = (
     Setting("log.level", "log_level", one_of(LOG_LEVELS), '"info"',
             "The least urgent log events to show; `debug` tells of every request."),
     Setting("store.url", "store_url", STORE_URL, '"sqlite:///raincheck.db"',
-            "Where requests are kept; four slashes for an absolute path.", "--store"),
+            "Where requests are kept; four slashes for an absolute path. A password belongs into the variable.",
+            "--store"),
+    Setting("store.blobs", "blobs_url", BLOBS_URL, "",
+            f"Where results above 1 MiB are kept; beside a SQLite file a folder {BLOBS_FOLDER} unless said here."),
     Setting("server.host", "host", TEXT, '"127.0.0.1"',
             "The address to bind to; anything but loopback needs an API key first.", "--host"),
     Setting("server.port", "port", whole(1, 65_535), "8421", "The port to listen on.", "--port"),
@@ -132,7 +166,11 @@ UPSTREAM_SETTINGS = (
             "`openai`: a server that speaks the OpenAI API; `python`: your function; `local`: the embedded model."),
     Setting("base_url", "base_url", BASE_URL, "", "Kind openai: where it is; without a path, /v1 is added."),
     Setting("models", "models", WORDS, "[]", "Patterns of the models it serves; empty: whatever it lists itself."),
-    Setting("max_concurrency", "max_concurrency", COUNT, "32", "Requests it is given at once."),
+    Setting("max_concurrency", "max_concurrency", CONCURRENCY, "32",
+            'Requests it is given at once, over all workers (kinds python and local: in each); "auto" finds how many '
+            "it bears."),
+    Setting("rpm", "rpm", PER_MINUTE, "", "Calls it is given in any minute, over all workers."),
+    Setting("tpm", "tpm", PER_MINUTE, "", "Tokens those may use, by an estimate that their usage corrects."),
     Setting("api_key_env", "api_key", TEXT, "", "The variable that holds its API key."),
     Setting("stream", "stream", YES_NO, "true", "Kind openai: false for a server that cannot stream."),
     Setting("silence_timeout", "silence_timeout", lasting(SECOND), '"5m"',
@@ -141,10 +179,15 @@ UPSTREAM_SETTINGS = (
     Setting("model_path", "model_path", TEXT, "", "Kind local: a GGUF file instead of the embedded model."),
 )
 """Names in an `[[upstream]]` table."""
-# fmt: on
 
-QUEUE_SETTINGS = (Setting("max_concurrency", "max_concurrency", COUNT, "", "Requests of this queue running at once."),)
+QUEUE_SETTINGS = (
+    Setting("max_concurrency", "max_concurrency", CONCURRENCY, "",
+            'Requests of this queue running at once, over all workers; "auto" finds how many go well.'),
+    Setting("rpm", "rpm", PER_MINUTE, "", "Attempts of this queue that start in any minute, over all workers."),
+    Setting("tpm", "tpm", PER_MINUTE, "", "Tokens those may use, by an estimate that their usage corrects."),
+)
 """Names in a `[queue."name"]` table; a queue is named after its model."""
+# fmt: on
 
 OTHER_VARIABLES = {
     "RAINCHECK_CONFIG": f"The configuration file; without it, {CONFIG_FILE} in the working directory if it exists.",
@@ -194,6 +237,8 @@ def read(
         del table["upstreams"]
         reading.errors.append("[[upstreams]] is not a table; did you mean [[upstream]]?")
     in_file = _take(_flatten(table), SETTINGS, "", reading.errors)
+    if has_password(str(in_file.get("store_url", ""))):
+        reading.warnings.append("store.url holds a password: put the URL into the variable RAINCHECK_STORE_URL instead")
     over = _read_variables(env, upstreams, reading)
     by_flag = [replace(setting, name=setting.flag or setting.name) for setting in SETTINGS]
     given = {_flag_of(name): value for name, value in (flags or {}).items() if value is not None}
@@ -202,11 +247,16 @@ def read(
     parsed = _parse_upstreams(upstreams, env, reading) if urls is None else _from_urls(urls)
     reading.settings = replace(
         Settings(),
-        **{name: value for name, value in (in_file | over).items() if not name.startswith("upstream.")},
+        **_with_blobs({name: value for name, value in (in_file | over).items() if not name.startswith("upstream.")}),
         queue_limits=_parse_queues(queues, reading.errors),
         upstreams=_complete(parsed, in_file, over, reading),
     )
     return reading
+
+
+def is_postgresql(store_url: str) -> bool:
+    """True when the store is a database server, and not a SQLite file."""
+    return store_url.startswith("postgresql://")
 
 
 def sqlite_path(store_url: str) -> Path:
@@ -230,6 +280,14 @@ def bind_problem(settings: Settings, has_keys: bool) -> str | None:
         f"Refusing to listen on {settings.host}: others could reach this server and no API key exists yet. "
         "Make one with `raincheck keys create NAME`, or bind to 127.0.0.1."
     )
+
+
+def _with_blobs(values: dict[str, object]) -> dict[str, object]:
+    """With the folder for big results, which stands beside a SQLite file unless it was named."""
+    store_url = cast("str", values.get("store_url", Settings().store_url))
+    if "blobs_url" in values or is_postgresql(store_url):
+        return values
+    return values | {"blobs_url": (sqlite_path(store_url).absolute().parent / BLOBS_FOLDER).as_uri()}
 
 
 def _read_file(config: Path | None, env: Mapping[str, str], reading: Reading) -> dict[str, object]:
@@ -297,16 +355,18 @@ def _tables(given: object) -> list[dict[str, object]]:
     return [cast("dict[str, object]", table) for table in tables if isinstance(table, dict)]
 
 
-def _parse_queues(given: object, errors: list[str]) -> dict[str, int]:
-    limits = dict[str, int]()
+def _parse_queues(given: object, errors: list[str]) -> "dict[str, Limits]":
+    from raincheck.core.model import Limits
+
+    limits = dict[str, Limits]()
     queues = cast("dict[str, object]", given) if isinstance(given, dict) else {"": given}
     for name, table in queues.items():
         if not isinstance(table, dict):
             errors.append(f'queue {name}: must be a table, as in [queue."my-model"] max_concurrency = 4')
             continue
         taken = _take(cast("dict[str, object]", table), QUEUE_SETTINGS, f'queue."{name}".', errors)
-        if "max_concurrency" in taken:
-            limits[name] = cast("int", taken["max_concurrency"])
+        if taken:
+            limits[name] = Limits(**cast("dict[str, int]", taken))
     return limits
 
 

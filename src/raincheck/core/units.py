@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import cast
+from pathlib import Path
+from typing import Literal, cast
 from urllib.parse import urlsplit
 
 from raincheck.core.clock import DAY, HOUR, MINUTE, SECOND
@@ -118,13 +119,60 @@ def read_base_urls(given: object) -> tuple[str, ...]:
 
 
 def read_store_url(given: object) -> str:
-    """A store's URL; a bare path is a SQLite file."""
+    """A store's URL; a bare path is a SQLite file. What is wrong is told without the URL: it may hold a password."""
     text = read_text(given)
     if "://" not in text:
         return f"sqlite:///{text}"
     if text.startswith("sqlite:///") and text != "sqlite:///":
         return text
-    raise ValueError("must be sqlite:///path (three slashes and a relative path, four for an absolute one)")
+    if match := _POSTGRESQL.fullmatch(text):
+        return f"postgresql://{match['rest']}"
+    raise ValueError(
+        "must be sqlite:///path (three slashes and a relative path, four for an absolute one) "
+        "or postgresql://user@host:port/database"
+    )
+
+
+# Hosts may be several, each with its port, or none when the query or the environment has them; urlsplit knows one.
+_HOST = r"(?:[^/?#@:,\[\]]*|\[[^/?#@,]*\])(?::\d*)?"
+_POSTGRESQL = re.compile(
+    r"postgres(?:ql)?://(?P<rest>(?:[^/?#@]*@)?"
+    rf"{_HOST}(?:,{_HOST})*(?:/[^/?#@]*)?(?:\?[^#]*)?)"
+)
+_PASSWORD = re.compile(r"(?<=://)([^/?#@:]*):[^/?#@]*@|(?<=[?&])((?:ssl)?password)=[^&]*")
+
+
+def has_password(url: str) -> bool:
+    return _PASSWORD.search(url) is not None
+
+
+def without_password(url: str) -> str:
+    """A store's URL as it may be shown."""
+    return _PASSWORD.sub(lambda found: f"{found[2]}=***" if found[2] else f"{found[1]}:***@", url)
+
+
+def read_blobs_url(given: object) -> str:
+    """Where an object store keeps things; a bare path is a folder."""
+    text = read_text(given)
+    if "://" not in text:
+        return Path(text).absolute().as_uri()
+    parts = urlsplit(text)
+    folder = parts.scheme == "file" and not parts.netloc and parts.path.strip("/")
+    bucket = parts.scheme == "s3" and re.fullmatch(r"[\w.-]+", parts.netloc)
+    if (folder or bucket) and not parts.query and not parts.fragment:
+        return text.rstrip("/")
+    raise ValueError(
+        "must be file:///folder or s3://bucket/prefix; how to reach S3 and its keys stand in AWS_… variables"
+    )
+
+
+def read_concurrency(given: object) -> int | Literal["auto"]:
+    if isinstance(given, str) and given.strip().lower() == "auto":
+        return "auto"
+    try:
+        return cast("int", COUNT.read(given))
+    except ValueError as error:
+        raise ValueError(f'{error}, or "auto"') from None
 
 
 def whole(low: int, high: int) -> Unit:
@@ -165,5 +213,9 @@ WORDS = Unit("a list of texts", read_words)
 YES_NO = Unit("true or false", read_yes_no)
 BASE_URL = Unit("an http(s) URL", read_base_url)
 BASE_URLS = Unit("a list of http(s) URLs", read_base_urls)
-STORE_URL = Unit("sqlite:///path", read_store_url)
+STORE_URL = Unit("sqlite:///path or postgresql://…", read_store_url)
+BLOBS_URL = Unit("file:///folder or s3://bucket/prefix", read_blobs_url)
+COUNT = whole(1, 100_000)
+CONCURRENCY = Unit(f"{COUNT.words}, or `auto`", read_concurrency)
+PER_MINUTE = whole(1, 1_000_000_000)
 SIZE = Unit("a size", parse_size)

@@ -1,7 +1,9 @@
 """One attempt: a lease and a permit go in, one fenced outcome comes out."""
 
 import asyncio
+import random
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import assert_never
 
@@ -10,6 +12,7 @@ from raincheck.core.errors import StoreUnavailable
 from raincheck.core.model import Beat, Fence, Finish, Lease
 from raincheck.core.outcome import Failure, FailureKind, Outcome, Released, Reply, RequestError
 from raincheck.core.retry import RetryPolicy, decide, expired
+from raincheck.dispatch import readings
 from raincheck.live import Live
 from raincheck.store.protocol import Leases
 from raincheck.upstream.catalogue import Catalogue, Member
@@ -31,32 +34,29 @@ class Stop(Enum):
     """This worker stops: the request is given back untried."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What every attempt needs beside its lease and its place. All durations are microseconds."""
+
+    leases: Leases
+    catalogue: Catalogue
+    live: Live
+    lease_for: int
+    clock: Clock
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    jitter: Callable[[], float] = random.random
+
+
 class Attempt:
     """Performs one lease at one upstream and records how it went."""
 
-    def __init__(
-        self,
-        lease: Lease,
-        member: Member,
-        *,
-        leases: Leases,
-        live: Live,
-        catalogue: Catalogue,
-        lease_for: int,
-        policy: RetryPolicy,
-        clock: Clock,
-        jitter: Callable[[], float],
-    ) -> None:
+    def __init__(self, lease: Lease, member: Member, means: Means) -> None:
         self.lease = lease
         self.member = member
-        self._leases = leases
-        self._live = live
-        self._catalogue = catalogue
-        self._lease_for = lease_for
-        self._policy = policy
-        self._clock = clock
-        self._jitter = jitter
+        self._means = means
         self._call: asyncio.Task[Reply | Failure] | None = None
+        self._called_at = 0.0
+        self._first_token: int | None = None
         self._stop: Stop | None = None
 
     def stop(self, why: Stop) -> None:
@@ -68,22 +68,31 @@ class Attempt:
 
     async def perform(self) -> Finish | None:
         """Call the upstream; returns what to record, or None when the lease was lost on the way."""
-        self._live.begin(self.lease.fence, self.lease.attempt)
+        self._means.live.begin(self.lease.fence, self.lease.attempt)
         timer = self._watch_deadline()
         try:
             answer = await self._ask()
         finally:
             if timer is not None:
                 timer.cancel()
-            self._live.end(self.lease.fence)
+            self._means.live.end(self.lease.fence)
         outcome = self._outcome(answer)
-        return None if outcome is None else Finish(self.lease.fence, outcome, self.member.name)
+        if outcome is None:
+            return None
+        return Finish(
+            self.lease.fence,
+            outcome,
+            self.member.name,
+            tokens=readings.tokens(answer),
+            congested=readings.congested(answer),
+            first_token=self._first_token,
+        )
 
     async def record(self, finish: Finish) -> bool:
         """Write the outcome, as often as it takes while the store is down. False when the fence had been lost."""
         while True:
             try:
-                return not await self._leases.finish([finish])
+                return not await self._means.leases.finish([finish])
             except StoreUnavailable:
                 await asyncio.sleep(RETRY_STORE_AFTER)
 
@@ -92,16 +101,18 @@ class Attempt:
     def progress(self, fraction: float | None, message: str | None = None) -> None:
         # Words out of someone's Python function may hold half a character, or a novel.
         words = None if message is None else message[:LONGEST_MESSAGE].encode(errors="replace").decode()
-        self._live.progress(self.lease.fence, fraction, words)
+        self._means.live.progress(self.lease.fence, fraction, words)
 
     def delta(self, data: bytes) -> None:
-        self._live.delta(self.lease.fence, data)
+        if self._first_token is None:
+            self._first_token = int((asyncio.get_running_loop().time() - self._called_at) * SECOND)
+        self._means.live.delta(self.lease.fence, data)
 
     async def remote(self, remote_id: str) -> None:
         beat = Beat(self.lease.fence, remote_id=remote_id)
         while True:
             try:
-                held = await self._leases.extend([beat], lease_for=self._lease_for)
+                held = await self._means.leases.extend([beat], lease_for=self._means.lease_for)
             except StoreUnavailable:
                 await asyncio.sleep(RETRY_STORE_AFTER)
             else:
@@ -114,6 +125,7 @@ class Attempt:
     async def _ask(self) -> Reply | Failure | None:
         if self._stop is not None:
             return None
+        self._called_at = asyncio.get_running_loop().time()
         self._call = asyncio.create_task(self.member.upstream.perform(_work(self.lease), self))
         try:
             answer = await self._call
@@ -125,12 +137,12 @@ class Attempt:
             text = f"The adapter for {self.member.name} broke: {type(error).__name__}: {error}"
             answer = Failure(FailureKind.TRANSIENT, RequestError(text, code="adapter_error"))
         if isinstance(answer, Failure) and answer.kind is FailureKind.UNREACHABLE:
-            self._catalogue.mark_down(self.member, _why(answer.error))
+            self._means.catalogue.mark_down(self.member, _why(answer.error))
         return answer
 
     def _outcome(self, answer: Reply | Failure | None) -> Outcome | None:
         if answer is not None:
-            return decide(self.lease, answer, self._policy, now=self._clock(), jitter=self._jitter)
+            return decide(self.lease, answer, self._means.policy, now=self._means.clock(), jitter=self._means.jitter)
         match self._stop:
             case Stop.LATE:
                 return expired(None)
@@ -144,7 +156,7 @@ class Attempt:
     def _watch_deadline(self) -> asyncio.TimerHandle | None:
         if self.lease.deadline is None:
             return None
-        left = max(0, self.lease.deadline - self._clock()) / SECOND
+        left = max(0, self.lease.deadline - self._means.clock()) / SECOND
         return asyncio.get_running_loop().call_later(left, self.stop, Stop.LATE)
 
     @property

@@ -1,11 +1,14 @@
-"""Places at the upstreams: a permit is taken before a claim, never after."""
+"""Places at the upstreams: a place is taken before a claim, never after."""
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from raincheck.upstream.catalogue import Catalogue, Member
+
+Pair = tuple[str, str]
+"""A queue and the name of an upstream that serves it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -16,43 +19,53 @@ class Permit:
 
 
 class Capacity:
-    """Counts what is in use at each upstream. Calls that a client waits for go before deferred ones."""
+    """Counts what this process uses of each upstream. Calls that a client waits for go before deferred ones."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
+        self._members = {member.name: member for member in catalogue.members}
         self._used: Counter[str] = Counter()
         self._callers: deque[tuple[str, asyncio.Future[Permit]]] = deque()
         self.on_free: Callable[[], None] = lambda: None
         """Called when a place became free."""
         self._drained = asyncio.Event()
 
-    def reserve(self, queues: Iterable[str]) -> dict[str, list[Permit]]:
-        """Take every free place for these queues, one for each in turn, so that none of them has all."""
-        permits: dict[str, list[Permit]] = {}
-        hungry = deque(queues)
+    def reserve(self, queues: Iterable[str], *, but: Collection[Pair] = ()) -> Counter[Pair]:
+        """Take every free place for these queues, one for each in turn, so that none of them has all.
+
+        What is reserved is a number of places per queue and upstream, in the order of the queues. `but`: pairs that get
+        none.
+        """
+        reserved: Counter[Pair] = Counter()
+        hungry = deque(
+            (queue, [member for member in self._catalogue.serving(queue) if (queue, member.name) not in but])
+            for queue in queues
+        )
         while hungry:
-            queue = hungry.popleft()
-            if (permit := self.take(queue)) is not None:
-                permits.setdefault(queue, []).append(permit)
-                hungry.append(queue)
-        return permits
+            queue, members = hungry.popleft()
+            if (member := self._least_used(members)) is not None:
+                # With nobody else in line and nowhere else to go it has all at once; there may be hundreds.
+                alone = not hungry and len(members) == 1
+                places = member.places - self._used[member.name] if alone else 1
+                self._used[member.name] += places
+                reserved[queue, member.name] += places
+                hungry.append((queue, members))
+        return reserved
 
     def full(self) -> bool:
         """Whether every place everywhere is taken."""
-        return all(self._used[member.name] >= member.max_concurrency for member in self._catalogue.members)
+        return all(self._used[member.name] >= member.places for member in self._catalogue.members)
 
     def take(self, model: str) -> Permit | None:
         """A place at the least used upstream that serves the model and is up, or None."""
-        open_ = [
-            member
-            for member in self._catalogue.serving(model)
-            if member.down_since is None and self._used[member.name] < member.max_concurrency
-        ]
-        if not open_:
+        if (member := self._least_used(self._catalogue.serving(model))) is None:
             return None
-        member = min(open_, key=lambda member: self._used[member.name] / member.max_concurrency)
         self._used[member.name] += 1
         return Permit(member)
+
+    def permit(self, upstream: str) -> Permit:
+        """One of the places that were reserved at an upstream."""
+        return Permit(self._members[upstream])
 
     async def wait(self, model: str, timeout: float) -> Permit:
         """A place, waiting up to `timeout` seconds for one. Raises TimeoutError."""
@@ -74,12 +87,12 @@ class Capacity:
 
     def give_back(self, permit: Permit) -> None:
         """The place is free again: for whoever waits, and then for deferred work."""
-        self.give_back_unused(permit)
+        self.give_back_unused(permit.member.name, 1)
         self.on_free()
 
-    def give_back_unused(self, permit: Permit) -> None:
-        """A place that was reserved and found nothing to do, which is no news to who reserved it."""
-        self._used[permit.member.name] -= 1
+    def give_back_unused(self, upstream: str, places: int) -> None:
+        """Places that were reserved and found nothing to do, which is no news to who reserved them."""
+        self._used[upstream] -= places
         self._serve_callers()
         if not any(self._used.values()):
             self._drained.set()
@@ -95,13 +108,23 @@ class Capacity:
         if any(self._used.values()):
             await self._drained.wait()
 
+    def in_use(self) -> dict[str, int]:
+        """How many places are taken, per upstream."""
+        return {member.name: self._used[member.name] for member in self._catalogue.members}
+
+    def _least_used(self, members: Iterable[Member]) -> Member | None:
+        """The one of these that is up and has the largest part of its places free, None when none has any."""
+        best, lowest = None, 1.0
+        for member in members:
+            if member.down_since is None and member.places:
+                part = self._used[member.name] / member.places
+                if part < lowest:
+                    best, lowest = member, part
+        return best
+
     def _serve_callers(self) -> None:
         for caller in list(self._callers):
             model, place = caller
             if not place.done() and (permit := self.take(model)) is not None:
                 place.set_result(permit)
                 self._callers.remove(caller)
-
-    def in_use(self) -> dict[str, int]:
-        """How many places are taken, per upstream."""
-        return {member.name: self._used[member.name] for member in self._catalogue.members}

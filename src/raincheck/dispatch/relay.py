@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from raincheck.core.errors import UpstreamBusy, UpstreamDown
+from raincheck.core.errors import BadInput, UpstreamBusy, UpstreamDown
 from raincheck.dispatch.capacity import Capacity
 from raincheck.upstream.catalogue import Catalogue
 from raincheck.upstream.protocol import Relayed
@@ -23,10 +23,16 @@ class Relay:
     async def call(self, *, model: str, path: str, payload: bytes) -> AsyncGenerator[Relayed]:
         """The upstream's answer as it comes; leaving early aborts the call.
 
-        Raises ModelUnknown, UpstreamDown when no upstream could be reached, UpstreamBroke when one took the call and
-        then broke off, UpstreamBusy when no place became free.
+        Raises ModelUnknown, BadInput when only workers can call it, UpstreamDown when no upstream could be reached,
+        UpstreamBroke when one took the call and then broke off, UpstreamBusy when no place became free.
         """
         self._catalogue.require(model)
+        if not any(member.places for member in self._catalogue.serving(model)):
+            raise BadInput(
+                f"The model {model!r} runs inside the workers, and this server has none: defer the request "
+                '("deferred": true, or `Prefer: respond-async`) so that a worker takes it.',
+                param="model",
+            )
         for _ in self._catalogue.serving(model):
             if (down := self._catalogue.down(model)) is not None:
                 raise UpstreamDown(

@@ -11,6 +11,7 @@ from raincheck.http.openapi import openapi_config, schemas
 from raincheck.http.problems import on_exception
 from raincheck.http.shortcut import Shortcut
 
+PROBES = (health.live, health.ready, health.metrics)
 HANDLERS = (
     chat.create_completion,
     deferred.retrieve_deferred,
@@ -28,9 +29,7 @@ HANDLERS = (
     xai.create_xai_completion,
     xai.retrieve_xai_deferred,
     xai.list_xai_models,
-    health.live,
-    health.ready,
-    health.metrics,
+    *PROBES,
 )
 SHOWN_TO_PAGES = [
     "x-request-id",
@@ -58,6 +57,20 @@ def create_app(edge: Edge) -> Litestar:
     # CORS is answered inside Litestar, so with it everything has to go there.
     inner = app.asgi_handler if edge.settings.cors_origins else Shortcut(app.asgi_handler)
     app.asgi_handler = Guard(inner, edge)
+    return app
+
+
+def create_probes(edge: Edge) -> Litestar:
+    """What a worker answers, which takes no requests: how it is, and its numbers."""
+    app = Litestar(
+        PROBES,
+        exception_handlers={Exception: on_exception},
+        openapi_config=None,
+        state=State({"edge": edge}),
+        logging_config=None,
+        request_max_body_size=None,
+    )
+    app.asgi_handler = Guard(app.asgi_handler, edge)
     return app
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from raincheck.core.errors import BadInput, NotJson
 from raincheck.http.options import read_options
-from raincheck.intake.admit import Submission, check_model
+from raincheck.intake.admit import MOST_TOKENS, Submission, check_model
 
 T = TypeVar("T")
 MAX_DEPTH = 64
@@ -21,6 +21,9 @@ OURS_DEFERRED = OURS | {"service_tier"}
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TEXT = msgspec.json.Decoder(str | None)
 _YES_NO = msgspec.json.Decoder(bool | None)
+_NUMBER = msgspec.json.Decoder(int | None)
+_ANSWER_BOUNDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+"""How the APIs name the longest answer: chat, chat of old and completions, responses."""
 _PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _EMPTY_LIST = re.compile(rb"\[\s*\]")
@@ -61,6 +64,7 @@ def parse(path: str, body: bytes, headers: Mapping[bytes, bytes], *, prefers_asy
     submission = Submission(
         path=path,
         model=model,
+        answer_tokens=_answer_tokens(members),
         service_tier=_member(members, "service_tier", _TEXT),
         options=read_options(members.get("raincheck"), headers),
         idempotency_key=None if key is None else key.decode("latin-1"),
@@ -135,6 +139,24 @@ def _member(members: Mapping[str, msgspec.Raw], name: str, decoder: "msgspec.jso
         return decoder.decode(raw)
     except msgspec.DecodeError as error:
         raise BadInput(f"`{name}` has the wrong type: {error}.", param=name) from None
+
+
+def _answer_tokens(members: Mapping[str, msgspec.Raw]) -> int | None:
+    """The tokens that the answer may have, over all its choices. What makes no sense is the upstream's to refuse."""
+    for name in _ANSWER_BOUNDS:
+        if (raw := members.get(name)) is not None:
+            length, choices = _count(raw), members.get("n")
+            return length if length is None or choices is None else length * (_count(choices) or 1)
+    return None
+
+
+def _count(raw: msgspec.Raw) -> int | None:
+    """A number that is worth multiplying."""
+    try:
+        number = _NUMBER.decode(raw)
+    except msgspec.DecodeError:
+        return None
+    return number if number is not None and 0 < number <= MOST_TOKENS else None
 
 
 def _check_messages(members: Mapping[str, msgspec.Raw]) -> None:

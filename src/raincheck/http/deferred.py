@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from litestar import get
+from litestar.types import ASGIApp
 
 from raincheck.core.errors import ResultGone
 from raincheck.core.model import Request
@@ -14,13 +15,14 @@ from raincheck.http.edge import Call, edge_of
 from raincheck.http.openapi import DEFERRED
 from raincheck.http.problems import problem_of_end
 from raincheck.http.render import ticket_json
+from raincheck.http.stored import StoredAnswer
 from raincheck.http.waiting import read, wait_of
 
 ASK_AGAIN = ("retry-after", "1")
 
 
 @get("/v1/chat/deferred-completion/{request_id:str}", operation_class=DEFERRED, tags=["Deferred"])
-async def retrieve_deferred(request: Call) -> Answer:
+async def retrieve_deferred(request: Call) -> ASGIApp:
     return await collect(request)
 
 
@@ -29,7 +31,7 @@ async def _ticket(request: Request) -> bytes:
     return ticket_json(request)
 
 
-async def collect(call: Call, *, pending: Callable[[Request], Awaitable[bytes]] = _ticket) -> Answer:
+async def collect(call: Call, *, pending: Callable[[Request], Awaitable[bytes]] = _ticket) -> Answer | StoredAnswer:
     """The result's bytes, or 202 with what `pending` makes of the record as it stands, or why there is none."""
     tenant = await caller(call, "read")
     wait = wait_of(call)
@@ -39,10 +41,13 @@ async def collect(call: Call, *, pending: Callable[[Request], Awaitable[bytes]] 
     return await outcome(call, request, wait.applied)
 
 
-async def outcome(call: Call, request: Request, headers: Sequence[tuple[str, str]]) -> Answer:
+async def outcome(call: Call, request: Request, headers: Sequence[tuple[str, str]]) -> Answer | StoredAnswer:
     """The end of a request: its result's bytes, or why there is none. Raises ResultGone."""
     if request.status is Status.COMPLETED and not request.purged:
-        result = await edge_of(call).store.requests.result(request.tenant, request.id)
+        edge = edge_of(call)
+        result = await edge.store.requests.result(request.tenant, request.id)
+        if result is not None and result.blob is not None:
+            return StoredAnswer(result, edge.desk.download(result), headers)
         if result is not None:
             content_type = result.content_type.encode("latin-1", "replace")
             return Answer(result.body, result.status, headers=headers, content_type=content_type)

@@ -13,6 +13,7 @@ from raincheck.core.settings import Settings
 from raincheck.intake.gate import Gate
 from raincheck.intake.retrieve import Desk
 from raincheck.live import Live
+from raincheck.store.blobs import BlobStore
 from raincheck.store.protocol import Store
 from raincheck.upstream.catalogue import Catalogue
 from raincheck.upstream.protocol import Relayed
@@ -64,6 +65,8 @@ class Edge:
     settings: Settings
     clock: Clock
     version: str
+    objects: BlobStore | None = None
+    """Where big results are; None when all are in the store."""
     stopping: Callable[[], bool] = _never
     """True once the server takes nothing new."""
     metrics: Callable[[], bytes] = _nothing_to_measure
@@ -74,7 +77,8 @@ class Edge:
     desk: Desk = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "desk", Desk(self.store.requests, self.catalogue, self.live, self.clock))
+        desk = Desk(self.store.requests, self.catalogue, self.live, self.clock, self.objects)
+        object.__setattr__(self, "desk", desk)
 
 
 def edge_of(call: Call) -> Edge:

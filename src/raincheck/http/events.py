@@ -83,7 +83,7 @@ class EventStream:
                     told += teller.notes(notes)
                 if teller.is_news(request, notes):
                     told.append(await self._status(request))
-                told += teller.notes(notes)
+                told += teller.notes(notes) if notes is not None else teller.record(request)
                 for event in told:
                     yield event
                 if request.status.final or closed:
@@ -107,6 +107,8 @@ class _Teller:
         self._fence, self._number = seen
         self._stand: tuple[Status, int] | None = None
         self._progress: tuple[float | None, str | None] = (None, None)
+        self._attempt_here = 0
+        """The last attempt that ran in this process: what it said itself is newer than what the record has of it."""
         self._told = False
         """Whether a note was told since the last status."""
 
@@ -126,6 +128,7 @@ class _Teller:
         """The deltas and the progress of a claim that are news."""
         if notes is None:
             return []
+        self._attempt_here = notes.attempt
         if notes.fence.number != self._fence:
             self._fence, self._number, self._progress = notes.fence.number, 0, (None, None)
         told: list[bytes] = []
@@ -136,13 +139,21 @@ class _Teller:
         for data in islice(notes.deltas, self._number + 1 - notes.first, None):
             self._number += 1
             told.append(_event("delta", data, f"{self._fence}-{self._number}"))
-        progress = (notes.progress, notes.progress_message)
-        if progress not in (self._progress, (None, None)):
-            self._progress = progress
-            shown = {"progress": notes.progress, "progress_message": notes.progress_message}
-            told.append(_event("progress", msgspec.json.encode(shown)))
+        told += self._progressed(notes.progress, notes.progress_message)
         self._told = self._told or bool(told)
         return told
+
+    def record(self, request: Request) -> list[bytes]:
+        """The progress of an attempt that runs in another process, as its heartbeats have written it."""
+        if request.status is not Status.PROCESSING or request.attempt <= self._attempt_here:
+            return []
+        return self._progressed(request.progress, request.progress_message)
+
+    def _progressed(self, fraction: float | None, message: str | None) -> list[bytes]:
+        if (fraction, message) in (self._progress, (None, None)):
+            return []
+        self._progress = fraction, message
+        return [_event("progress", msgspec.json.encode({"progress": fraction, "progress_message": message}))]
 
 
 def _event(name: str, data: bytes, event_id: str | None = None) -> bytes:

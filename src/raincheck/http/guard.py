@@ -9,7 +9,15 @@ from urllib.parse import urlsplit
 
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from raincheck.core.errors import BadInput, CrossSite, HeadersTooLarge, HostRefused, RaincheckError, TooLarge
+from raincheck.core.errors import (
+    BadInput,
+    CrossSite,
+    HeadersTooLarge,
+    HostRefused,
+    NotFound,
+    RaincheckError,
+    TooLarge,
+)
 from raincheck.core.ids import new_id
 from raincheck.core.settings import Settings
 from raincheck.http.body import Body
@@ -89,6 +97,11 @@ class Guard:
                 f"The request's path and headers have {head} bytes, {self._limits.head_bytes} are accepted; "
                 "send fewer or shorter ones."
             )
+        # No name has a NUL in it, and PostgreSQL could not even be asked for one.
+        if b"%00" in scope["raw_path"]:
+            raise NotFound
+        if b"%00" in scope["query_string"]:
+            raise BadInput("The query must not contain NUL characters (%00).")
         host = headers.get(b"host")
         if host is None:
             if scope["http_version"] != "1.0":

@@ -181,7 +181,9 @@ DEFERRED = described(
 )
 RETRIEVE = described(
     "Read a request",
-    "Where it stands, why it waits, how far it is, and its result or error.",
+    """Where it stands, why it waits, how far it is, and its result or error. A result above 1 MiB that is kept in an
+    object store is not in it: `result` is null, and `result_url` says where to fetch its `result_size` bytes (a link
+    that anyone may follow for an hour, or GET /v1/requests/{id}/result of this server).""",
     {200: ("The request.", examples.REQUEST), 404: _error(404)},
     parameters=[ID, WAIT, SINCE],
     schema="RequestObject",

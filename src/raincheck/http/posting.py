@@ -17,6 +17,7 @@ from raincheck.http.presence import ClientGone
 from raincheck.http.relayed import RelayedAnswer
 from raincheck.http.render import ticket_json
 from raincheck.http.showing import shown
+from raincheck.http.stored import StoredAnswer
 from raincheck.http.waiting import Wait, preferences, preferred_wait, read, wait_on
 from raincheck.intake.admit import admit
 from raincheck.intake.gate import check_size
@@ -27,7 +28,9 @@ def request_id() -> str:
     return new_id("req")
 
 
-async def post(call: Call, path: str, *, make_id: Callable[[], str] = request_id) -> Answer | RelayedAnswer:
+async def post(
+    call: Call, path: str, *, make_id: Callable[[], str] = request_id
+) -> Answer | RelayedAnswer | StoredAnswer:
     """Defer or pass on a POST to `path` (below the upstream's base URL), as the call asks."""
     edge = edge_of(call)
     tenant = await caller(call, "write")

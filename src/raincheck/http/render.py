@@ -82,6 +82,8 @@ class RequestObject(msgspec.Struct, kw_only=True):
     usage: Raw | None
     result: Raw | UnsetType | None = UNSET
     result_status: int | UnsetType | None = UNSET
+    result_url: str | UnsetType | None = UNSET
+    result_size: int | UnsetType | None = UNSET
     error: ErrorObject | None
 
 
@@ -97,6 +99,9 @@ def view_json(view: View) -> bytes:
     shown.attempts = [_attempt(attempt) for attempt in view.attempts]
     shown.result = result and _result(result)
     shown.result_status = result.status if result else None
+    kept_elsewhere = result is not None and result.blob is not None
+    shown.result_url = (view.link or f"/v1/requests/{view.request.id}/result") if kept_elsewhere else None
+    shown.result_size = result and (len(result.body) if result.size is None else result.size)
     return _encode(shown)
 
 

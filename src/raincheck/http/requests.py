@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 from litestar import delete, get, post
+from litestar.types import ASGIApp
 from msgspec.structs import replace
 
 from raincheck.core.errors import BadInput, Stopping
@@ -66,7 +67,7 @@ async def delete_request(request: Call) -> Answer:
 
 
 @get("/v1/requests/{request_id:str}/result", operation_class=openapi.RESULT, tags=TAGS)
-async def retrieve_result(request: Call) -> Answer:
+async def retrieve_result(request: Call) -> ASGIApp:
     async def whole(record: Request) -> bytes:
         return view_json(await edge_of(request).desk.complete(record))
 

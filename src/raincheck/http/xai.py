@@ -21,7 +21,7 @@ async def create_xai_completion(request: Call) -> ASGIApp:
 
 
 @get("/xai/v1/chat/deferred-completion/{request_id:str}", operation_class=openapi.DEFERRED, tags=TAGS)
-async def retrieve_xai_deferred(request: Call) -> Answer:
+async def retrieve_xai_deferred(request: Call) -> ASGIApp:
     return await collect(request)
 
 

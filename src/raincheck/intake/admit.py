@@ -1,5 +1,6 @@
 """Takes what a caller wants done (a Submission), hands on a NewRequest that is fit for the record; pure."""
 
+import re
 from collections.abc import Mapping
 from hashlib import sha256
 from urllib.parse import urlsplit
@@ -15,6 +16,17 @@ REPEAT_WINDOW = 15 * MINUTE
 """How long a client's own retry is recognised by its content, when it sends no idempotency key."""
 FARTHEST = 365 * DAY
 MAX_METADATA = 16
+
+BYTES_PER_TOKEN = 4
+"""OpenAI's rule of thumb for English text is four characters; JSON's own marks make up for what other text needs."""
+UNSAID_ANSWER = 256
+"""Tokens of a text whose length nobody bounded."""
+IMAGE_TOKENS = 1_000
+"""What a picture or a sound inside the body counts for, instead of its many bytes."""
+MOST_TOKENS = 1_000_000_000
+_TEXTS = frozenset({"chat.completion", "completion", "response"})
+"""Operations whose answer is a text of tokens."""
+_EMBEDDED = b";base64,"
 
 _AUTO = "auto"
 """What OpenAI calls the default tier when it is asked for by name."""
@@ -41,6 +53,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """Below the upstream's base URL: `/chat/completions`."""
     model: str
     payload: bytes
+    answer_tokens: int | None = None
+    """How long its answer may become at most, all choices together; None when it does not say."""
     service_tier: str | None = None
     options: Options = Options()
     idempotency_key: str | None = None
@@ -55,13 +69,14 @@ def admit(submission: Submission, tenant: Tenant, *, new_id: str, max_attempts: 
     _check_start(options.not_before, deadline, now)
     if options.max_attempts is not None and not 1 <= options.max_attempts <= 100:
         raise BadInput("max_attempts must be between 1 and 100.", param="max_attempts")
+    operation = operation_of(submission.path)
     key = submission.idempotency_key
     repeatable = key is None and submission.client_retry is not None
     return NewRequest(
         id=new_id,
         tenant=tenant.name,
         queue=submission.model,
-        operation=operation_of(submission.path),
+        operation=operation,
         path=submission.path,
         model=submission.model,
         payload=submission.payload,
@@ -73,6 +88,7 @@ def admit(submission: Submission, tenant: Tenant, *, new_id: str, max_attempts: 
         max_attempts=options.max_attempts or max_attempts,
         metadata=_metadata(options.metadata),
         webhook_url=_webhook_url(options.webhook_url),
+        tokens=_tokens(submission.payload, submission.answer_tokens, operation),
         max_pending=tenant.max_pending,
         idempotency_key=_idempotency_key(key),
         fingerprint=_fingerprint(submission) if key is not None or repeatable else None,
@@ -88,6 +104,22 @@ def check_model(model: str) -> None:
         raise BadInput("`model` must have between 1 and 256 characters.", param="model")
     if not model.isprintable():
         raise BadInput("`model` must not contain control characters.", param="model")
+
+
+def _tokens(payload: bytes, answer: int | None, operation: str) -> int:
+    """How many tokens it will use, prompt and answer, before anybody has counted: a limit per minute needs to know.
+
+    Four bytes of the body are a token; what is embedded in it counts as one picture. The answer is taken to be as long
+    as it may be; what it used in truth is put right when it is there.
+    """
+    size, pictures = len(payload), 0
+    if _EMBEDDED in payload:
+        for part in payload.split(_EMBEDDED)[1:]:
+            size -= max(0, part.find(b'"'))
+            pictures += 1
+    if answer is None:
+        answer = UNSAID_ANSWER if operation in _TEXTS else 0
+    return min(size // BYTES_PER_TOKEN + pictures * IMAGE_TOKENS + answer, MOST_TOKENS)
 
 
 def _priority(service_tier: str | None) -> Priority:
@@ -125,6 +157,10 @@ def _check_start(not_before: int | None, deadline: int | None, now: int) -> None
         raise BadInput("not_before must be earlier than the deadline.", param="not_before")
 
 
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+"""What no store can keep as text: NUL, and halves of surrogate pairs. (All else here must be printable anyway.)"""
+
+
 def _metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
     if len(metadata) > MAX_METADATA:
         raise BadInput(f"metadata may have at most {MAX_METADATA} entries, this has {len(metadata)}.", param="metadata")
@@ -133,8 +169,8 @@ def _metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
             raise BadInput(
                 "metadata keys have 1 to 64 characters and values up to 512; shorten them.", param="metadata"
             )
-        if "\0" in key or "\0" in value:
-            raise BadInput("metadata must not contain NUL characters.", param="metadata")
+        if _NO_TEXT.search(key) or _NO_TEXT.search(value):
+            raise BadInput("metadata must not contain NUL characters or halves of characters.", param="metadata")
     return metadata
 
 

@@ -1,21 +1,29 @@
 """Takes a request's id, hands on everything that is known about it: the View; or waits for news of it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from raincheck.core.clock import Clock
+from raincheck.core.clock import FOREVER, HOUR, Clock
+from raincheck.core.errors import NotFound, ResultGone, StoreUnavailable
 from raincheck.core.model import Attempt, Place, Request, Result
 from raincheck.core.status import Status
 from raincheck.live import Live, Watch
+from raincheck.store.blobs import BlobStore
 from raincheck.store.protocol import Requests
 from raincheck.upstream.catalogue import Catalogue
 
 LOOK_AGAIN = 5.0
 """Seconds after which one who waits reads the record unasked: a hint may be lost."""
 
-Reason = Literal["position", "rate_limited", "upstream_down", "paused", "scheduled", "retry", "not_served"]
+LINK_FOR = HOUR
+"""Microseconds that a signed link can be followed. It is made at each read, so it need not last."""
+
+Reason = Literal[
+    "position", "rate_limited", "tenant_limit", "upstream_down", "paused", "scheduled", "retry", "not_served"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,8 @@ class View:
     place: Place | None = None
     waiting_for: WaitingFor | None = None
     result: Result | None = None
+    link: str | None = None
+    """Where a result in an object store can be fetched from without a key, when it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,7 @@ class Desk:
     catalogue: Catalogue
     live: Live
     clock: Clock
+    objects: BlobStore | None = None
 
     async def view(self, tenant: str, request_id: str) -> View:
         """The request as it stands. Raises NotFound."""
@@ -58,15 +69,34 @@ class Desk:
         progress, message = request.progress, request.progress_message
         tried = request.started_at is not None and not request.purged
         attempts = await self.requests.attempts(request.tenant, request.id) if tried else ()
-        place = waiting_for = result = None
+        place = waiting_for = result = link = None
         if request.status is Status.PENDING:
             place = await self.requests.place(request.tenant, request.id)
             waiting_for = place and waiting_reason(request, place, self.catalogue, self.clock())
         elif request.status is Status.COMPLETED and not request.purged:
             result = await self.requests.result(request.tenant, request.id)
+            link = await self._link(result)
         elif (notes := self.live.notes(request.id)) is not None and not request.status.final:
             progress, message = notes.progress, notes.progress_message
-        return View(request, progress, message, attempts, place, waiting_for, result)
+        return View(request, progress, message, attempts, place, waiting_for, result, link)
+
+    async def download(self, result: Result) -> AsyncGenerator[bytes]:
+        """The body of a result that is kept in the object store, piece by piece. Raises ResultGone."""
+        assert result.blob is not None  # noqa: S101
+        if self.objects is None:
+            raise StoreUnavailable("The result is in an object store, and this server was given none: set store.blobs.")
+        try:
+            async for piece in self.objects.read(result.blob, end=result.size):
+                yield piece
+        except NotFound as error:
+            raise ResultGone("The result is not in the object store any more; submit the request again.") from error
+
+    async def _link(self, result: Result | None) -> str | None:
+        if result is None or result.blob is None or self.objects is None:
+            return None
+        with suppress(StoreUnavailable):  # The record can be read all the same.
+            return await self.objects.sign(result.blob, expires_in=LINK_FOR)
+        return None
 
     async def wait(self, watch: Watch, request: Request, *, seconds: float, since: Status | None = None) -> Request:
         """The record once the request has ended, or its status is no longer `since`, or the time is over, or the server
@@ -96,11 +126,20 @@ def waiting_reason(request: Request, place: Place, catalogue: Catalogue, now: in
     if place.paused_until is not None and place.paused_until > now:
         if place.pause_reason is None:
             return WaitingFor("rate_limited", place.paused_until, "the upstream asked to be left alone for a while")
-        return WaitingFor("paused", place.paused_until, place.pause_reason)
+        return WaitingFor("paused", _known(place.paused_until), place.pause_reason)
     if (member := catalogue.down(request.model)) is not None:
         why = f": {member.down_reason}" if member.down_reason else ""
         return WaitingFor("upstream_down", None, f"the upstream {member.name} is down{why}")
+    if request.parked:
+        return WaitingFor("tenant_limit", None, "its tenant runs as many requests as it may (max_running)")
+    if place.held_until is not None and place.held_until > now:
+        return WaitingFor("rate_limited", _known(place.held_until), place.held_reason or "a limit is used up")
     return WaitingFor("position", None, _ahead(place))
+
+
+def _known(until: int) -> int | None:
+    """When a pause ends; None when only someone's word will end it."""
+    return None if until >= FOREVER else until
 
 
 def _ahead(place: Place) -> str:

@@ -15,18 +15,23 @@ from raincheck.core.model import (
     ApiKey,
     Attempt,
     Beat,
+    Claimed,
     Fence,
     Finish,
-    Lease,
+    Limits,
     NewRequest,
+    Offer,
     Page,
     Place,
     Query,
     Queue,
     Request,
     Result,
+    Scope,
     Submitted,
     Tenant,
+    Throttle,
+    Worker,
 )
 from raincheck.core.status import Status
 
@@ -87,13 +92,18 @@ class Requests(Protocol):
 class Leases(Protocol):
     """What the engine does with requests. Every write carries the fence of its claim (G2)."""
 
-    async def claim(self, free: Mapping[str, int], *, worker: str, lease_for: int) -> list[Lease]:
-        """Lease up to `free[queue]` ready requests per queue for `lease_for` microseconds.
+    async def claim(self, offers: Sequence[Offer], *, worker: str, lease_for: int) -> Claimed:
+        """Lease up to `places` ready requests per offer for `lease_for` microseconds.
 
         In a queue: by priority, then fair tag, then arrival. Requests whose wait is over are made ready first, and
         those whose lease lapsed are pending again (the lost attempt counts); one that has no attempts left is failed
-        and one whose deadline passed is expired, each with its event, instead of being handed out. A paused queue
-        and a queue at its `max_concurrency` give nothing. Each lease has a fence that no earlier claim had.
+        and one whose deadline passed is expired, each with its event, instead of being handed out. Each lease has a
+        fence that no earlier claim had.
+
+        Limits hold over all workers (G7): while a queue or an upstream is paused, at its `max_concurrency`, or has
+        used up its `rpm` or `tpm` of the last minute, nothing more of it is handed out; a request whose estimate is
+        above the whole `tpm` starts when nothing else was spent in that minute. What a tenant has beyond its
+        `max_running` is passed over and delays nobody.
         """
         ...
 
@@ -108,16 +118,18 @@ class Leases(Protocol):
         """Record how attempts went; when this returns, it is on disk. Returns the fences that had been lost.
 
         Succeeded, Retry, Released and Ended are written with the attempt's history in one transaction; an end also
-        writes its result and its one event (G6). A lost fence writes nothing at all.
+        writes its result and its one event (G6). A lost fence writes nothing at all. `tokens` corrects what the
+        claim's minute spent; `congested` and `first_token` move the level of an adaptive `max_concurrency`.
         """
         ...
 
     async def next_due(self) -> int | None:
-        """When the next waiting request becomes ready, lease lapses or pause ends; None when there is none."""
+        """When the next waiting request becomes ready, lease lapses, pause ends or rate limit lets something through;
+        None when there is none."""
         ...
 
     async def ready(self) -> set[str]:
-        """The queues that have something to claim now, paused or not."""
+        """The queues that have something to claim now, whether or not a limit holds it back."""
         ...
 
 
@@ -149,15 +161,34 @@ class Registry(Protocol):
         ...
 
     async def queues(self) -> list[Queue]:
-        """Every queue that was ever used, with how many wait and run."""
+        """Every queue that was ever used and is not forgotten, by name."""
         ...
 
-    async def set_queue(self, name: str, *, max_concurrency: int | None) -> None:
-        """Cap how many requests of a queue run at once over all workers; None lifts the cap."""
+    async def throttles(self, scope: Scope) -> list[Throttle]:
+        """All queues or upstreams that have limits or are paused, by name."""
         ...
 
-    async def pause_queue(self, name: str, *, until: int | None, reason: str = "paused by an operator") -> None:
-        """Let nothing of a queue be claimed before `until` (None opens it), for a reason that everyone may read."""
+    async def set_limits(self, scope: Scope, name: str, limits: Limits) -> None:
+        """Replace the limits of a queue or an upstream over all workers; a pause and what was learned stay."""
+        ...
+
+    async def pause(
+        self, scope: Scope, name: str, *, until: int | None, reason: str = "paused by an operator"
+    ) -> None:
+        """Let nothing of a queue or for an upstream be claimed before `until` (None opens it), for a reason that
+        everyone may read."""
+        ...
+
+    async def put_worker(self, worker: Worker) -> None:
+        """Note a worker's sign of life; `seen_at` is the store's own time. (`running` is counted, not kept.)"""
+        ...
+
+    async def workers(self) -> list[Worker]:
+        """Workers that were seen of late or hold leases, by name; those that never said who they are too."""
+        ...
+
+    async def drop_worker(self, name: str) -> None:
+        """Forget a worker that has stopped."""
         ...
 
 
@@ -177,8 +208,9 @@ class Upkeep(Protocol):
         ...
 
     async def tidy(self, *, limit: int) -> int:
-        """Forget up to `limit` queues in which nothing waits or runs, that have no cap and no pause, and in which
-        nothing was completed for as long as results are kept; returns how many."""
+        """Forget up to `limit` queues in which nothing waits or runs, that have no limits and no pause, and in which
+        nothing was completed for as long as results are kept; returns how many. Workers that were not seen for a day
+        are forgotten with them (not counted)."""
         ...
 
     async def check(self) -> None:
@@ -194,6 +226,27 @@ class Upkeep(Protocol):
         ...
 
 
+class Blobs(Protocol):
+    """The names of bodies in the object store. Each is noted before the body is written, so that no body is lost sight
+    of: what is doomed and due belongs to nobody."""
+
+    async def expect(self, name: str, *, keep_for: int) -> None:
+        """Note a name before its body is written: doomed in `keep_for` microseconds, unless a finish refers to it.
+
+        Noting it again puts that time off; a name that a finish has referred to by then is left as it is. The end of a
+        request's retention, and its deletion, doom its blob at once.
+        """
+        ...
+
+    async def doomed(self, *, limit: int) -> list[str]:
+        """Up to `limit` names whose time has come."""
+        ...
+
+    async def gone(self, names: Sequence[str]) -> None:
+        """Forget names whose bodies have been deleted."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What one commit changed, for those who would otherwise have to poll."""
@@ -202,6 +255,10 @@ class Change:
     """Queues in which something became claimable, or got a time at which it will be."""
     moved: tuple[tuple[str, Status], ...]
     """Requests whose status changed, with the new one."""
+    freed: bool = False
+    """A place came free under some limit: what was held back may try again."""
+    elsewhere: bool = False
+    """Another process made the commit."""
 
 
 class Changes(Protocol):
@@ -220,4 +277,5 @@ class Store:
     leases: Leases
     registry: Registry
     upkeep: Upkeep
+    blobs: Blobs
     changes: Changes

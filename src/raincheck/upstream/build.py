@@ -5,6 +5,8 @@ from typing import assert_never
 
 from raincheck.core.errors import SettingsInvalid
 from raincheck.core.settings import UpstreamSettings
+from raincheck.upstream.catalogue import is_pattern
+from raincheck.upstream.elsewhere import Elsewhere
 from raincheck.upstream.protocol import Upstream
 
 
@@ -35,7 +37,7 @@ def build(settings: UpstreamSettings, *, on_pull: Callable[[int, int], None] | N
                 name=settings.name,
                 handler=settings.handler,
                 models=settings.models,
-                max_concurrency=settings.max_concurrency,
+                max_concurrency=_places(settings),
             )
         case "local":
             from raincheck.upstream.local.upstream import LocalUpstream
@@ -43,9 +45,32 @@ def build(settings: UpstreamSettings, *, on_pull: Callable[[int, int], None] | N
             return LocalUpstream(
                 name=settings.name,
                 model_path=settings.model_path,
-                max_concurrency=settings.max_concurrency,
+                max_concurrency=_places(settings),
                 silence_timeout=settings.silence_timeout,
                 on_fetch=on_pull,
             )
         case _:
             assert_never(settings.kind)
+
+
+def runs_in_worker(settings: UpstreamSettings) -> bool:
+    """Whether the work is done inside a worker, and not by a server that any process may call."""
+    return settings.kind != "openai"
+
+
+def build_elsewhere(settings: UpstreamSettings) -> Elsewhere:
+    """What stands for an upstream that runs in a worker, in a process that is none."""
+    if settings.kind != "local":
+        return Elsewhere(settings.name, frozenset(model for model in settings.models if not is_pattern(model)))
+    from raincheck.upstream.local.upstream import LocalUpstream
+
+    return Elsewhere(settings.name, frozenset({LocalUpstream(model_path=settings.model_path).model}))
+
+
+def _places(settings: UpstreamSettings) -> int:
+    if settings.max_concurrency == "auto":
+        raise SettingsInvalid(
+            f"The upstream {settings.name!r} is of kind {settings.kind} and runs in this process: say how many calls "
+            'it may have at once; max_concurrency = "auto" is for servers.'
+        )
+    return settings.max_concurrency

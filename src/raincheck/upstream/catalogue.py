@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Literal
 
+from raincheck.core import adaptive
 from raincheck.core.clock import SECOND, Clock
 from raincheck.core.errors import ModelUnknown, UpstreamDown
 from raincheck.upstream.protocol import Upstream
@@ -21,7 +23,8 @@ class Member:
     upstream: Upstream
     globs: Sequence[str] = ()
     """Names it serves by configuration, as patterns; with none, whatever it lists."""
-    max_concurrency: int = 32
+    max_concurrency: int | Literal["auto"] = 32
+    """How many calls it gets at once; "auto": what the store finds that it bears. 0: it runs in other processes."""
     listed: frozenset[str] | None = None
     """What it listed when last probed; None before it ever answered."""
     down_since: int | None = None
@@ -33,6 +36,11 @@ class Member:
     def name(self) -> str:
         return self.upstream.name
 
+    @property
+    def places(self) -> int:
+        """How many calls it gets at once from this process."""
+        return adaptive.CEILING if self.max_concurrency == "auto" else self.max_concurrency
+
     def serves(self, model: str) -> bool:
         """True when it serves the model, or may: one that names no models, here or in its list, may serve any."""
         if self.globs:
@@ -41,8 +49,13 @@ class Member:
 
     def models(self) -> set[str]:
         """The models to show: what it listed and serves, and configured names that are no patterns."""
-        named = {glob for glob in self.globs if not any(mark in glob for mark in "*?[")}
+        named = {glob for glob in self.globs if not is_pattern(glob)}
         return named | {model for model in self.listed or () if self.serves(model)}
+
+
+def is_pattern(glob: str) -> bool:
+    """Whether it may stand for several names."""
+    return any(mark in glob for mark in "*?[")
 
 
 class Catalogue:

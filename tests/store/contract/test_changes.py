@@ -13,6 +13,7 @@ from tests.store.builders import (
     LEASE,
     START,
     FakeClock,
+    capped,
     claimed,
     heard,
     release,
@@ -93,7 +94,7 @@ async def test_what_waits_for_a_time_hints_when_it_gets_the_time_and_when_it_is_
 
 
 async def free_by_finish(store: Store, _: FakeClock) -> None:
-    await store.registry.set_queue("small", max_concurrency=1)
+    await capped(store, 1)
     await store.leases.finish([success(await running(store))])
 
 
@@ -106,7 +107,7 @@ async def free_by_release(store: Store, _: FakeClock) -> None:
 
 
 async def free_by_cancel(store: Store, _: FakeClock) -> None:
-    await store.registry.set_queue("small", max_concurrency=1)
+    await capped(store, 1)
     await store.requests.cancel("t", (await running(store)).fence.request_id)
 
 
@@ -117,11 +118,11 @@ async def free_by_lapse(store: Store, clock: FakeClock) -> None:
 
 
 async def open_again(store: Store, _: FakeClock) -> None:
-    await store.registry.pause_queue("small", until=None)
+    await store.registry.pause("queue", "small", until=None)
 
 
 async def raise_the_cap(store: Store, _: FakeClock) -> None:
-    await store.registry.set_queue("small", max_concurrency=9)
+    await capped(store, 9)
 
 
 async def pass_over_the_expired(store: Store, clock: FakeClock) -> None:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from raincheck.core.clock import DAY, HOUR, MINUTE, SECOND
-from raincheck.core.model import Attempt, Beat, Fence, Finish, Lease, Priority, Request, Result
+from raincheck.core.model import Attempt, Beat, Fence, Finish, Lease, Offer, Priority, Request, Result
 from raincheck.core.outcome import Pause, RequestError, Retry, UpstreamError
 from raincheck.core.status import Status
 from raincheck.store.protocol import Store
@@ -21,6 +21,7 @@ from tests.store.builders import (
     Home,
     Unsuccessful,
     a_request,
+    capped,
     claimed,
     events,
     failure,
@@ -31,6 +32,7 @@ from tests.store.builders import (
     status,
     submitted,
     success,
+    throttle,
 )
 
 # --- claim: what is handed out
@@ -45,6 +47,7 @@ async def test_a_lease_says_all_that_the_try_needs(store: Store, clock: FakeCloc
         fence=lease.fence,
         tenant="t",
         queue="small",
+        upstream="up",
         operation="embedding",
         path="/embeddings",
         model="m",
@@ -73,10 +76,12 @@ async def test_a_claimed_request_is_processing_since_its_first_claim(store: Stor
 async def test_each_queue_gives_up_to_its_free_places(store: Store) -> None:
     for queue in ("a", "b", "c"):
         await submitted(store, 3, queue=queue)
-    leases = await store.leases.claim({"a": 2, "b": 5, "none": 4}, worker="w", lease_for=LEASE)
+    offers = [Offer("a", "up", 2), Offer("b", "up", 5), Offer("none", "up", 4)]
+    leases, held_back = await store.leases.claim(offers, worker="w", lease_for=LEASE)
     assert Counter(lease.queue for lease in leases) == {"a": 2, "b": 3}
-    assert await store.leases.claim({"c": 0}, worker="w", lease_for=LEASE) == []
-    assert await store.leases.claim({}, worker="w", lease_for=LEASE) == []
+    assert held_back == set()
+    for nothing in ([Offer("c", "up", 0)], []):
+        assert await store.leases.claim(nothing, worker="w", lease_for=LEASE) == ([], set())
 
 
 async def test_concurrent_claims_never_hand_out_the_same_request(store: Store) -> None:
@@ -285,8 +290,9 @@ async def test_a_paused_queue_gives_nothing_until_its_time(store: Store, clock: 
     """G10."""
     await submitted(store, 2)
     [other] = await submitted(store, queue="open")
-    await store.registry.pause_queue("small", until=START + MINUTE)
-    leases = await store.leases.claim({"small": 5, "open": 5}, worker="w", lease_for=LEASE)
+    await store.registry.pause("queue", "small", until=START + MINUTE)
+    offers = [Offer("small", "up", 5), Offer("open", "up", 5)]
+    leases, _ = await store.leases.claim(offers, worker="w", lease_for=LEASE)
     assert ids(leases) == [other.id]
     clock.advance(seconds=60)
     assert len(await claimed(store, 5)) == 2
@@ -295,7 +301,7 @@ async def test_a_paused_queue_gives_nothing_until_its_time(store: Store, clock: 
 async def test_a_lease_lapses_in_a_paused_queue_too(store: Store, clock: FakeClock) -> None:
     """G3."""
     lease = await running(store)
-    await store.registry.pause_queue("small", until=START + HOUR)
+    await store.registry.pause("queue", "small", until=START + HOUR)
     clock.advance(seconds=LEASE / SECOND)
     assert await claimed(store) == []
     assert await status(store, lease.fence.request_id) is Status.PENDING
@@ -304,7 +310,7 @@ async def test_a_lease_lapses_in_a_paused_queue_too(store: Store, clock: FakeClo
 async def test_max_concurrency_counts_what_runs_over_all_workers(store: Store) -> None:
     """G7."""
     await submitted(store, 9)
-    await store.registry.set_queue("small", max_concurrency=3)
+    await capped(store, 3)
     first = await claimed(store, 2, worker="one")
     second = await claimed(store, 2, worker="two")
     assert (len(first), len(second)) == (2, 1)
@@ -316,7 +322,7 @@ async def test_whatever_stops_running_frees_its_place_in_a_capped_queue(
     store: Store, clock: FakeClock, way: str
 ) -> None:
     """G7."""
-    await store.registry.set_queue("small", max_concurrency=1)
+    await capped(store, 1)
     lease = await running(store)
     await submitted(store, 2)
     assert await claimed(store) == []
@@ -490,8 +496,8 @@ async def test_a_pause_that_comes_with_a_release_only_ever_extends(store: Store,
     slow_down = RequestError("Slow down.")
 
     async def paused() -> tuple[int | None, str | None]:
-        [queue] = await store.registry.queues()
-        return queue.paused_until, queue.pause_reason
+        found = await throttle(store)
+        return found.paused_until, found.pause_reason
 
     await store.leases.finish([release(short, reason=slow_down, pause_until=START + 10 * SECOND)])
     assert await paused() == (START + 10 * SECOND, None)
@@ -506,10 +512,10 @@ async def test_a_pause_that_comes_with_a_release_only_ever_extends(store: Store,
 
 async def test_a_pause_that_comes_with_a_release_does_not_rename_a_longer_one(store: Store) -> None:
     lease = await running(store)
-    await store.registry.pause_queue("small", until=START + DAY, reason="repairs")
+    await store.registry.pause("queue", "small", until=START + DAY, reason="repairs")
     await store.leases.finish([release(lease, pause_until=START + SECOND)])
-    [queue] = await store.registry.queues()
-    assert (queue.paused_until, queue.pause_reason) == (START + DAY, "repairs")
+    found = await throttle(store)
+    assert (found.paused_until, found.pause_reason) == (START + DAY, "repairs")
 
 
 @pytest.mark.parametrize("late", ["success", "failure", "retry", "release"])
@@ -532,7 +538,8 @@ async def test_a_zombie_cannot_finish(store: Store, clock: FakeClock, late: str)
     assert [attempt.outcome for attempt in await store.requests.attempts("t", before.id)] == ["lapsed"]
     assert await events(store, before.id) == []
     [queue] = await store.registry.queues()
-    assert (queue.pending, queue.processing, queue.paused_until) == (0, 1, None)
+    assert (queue.pending, queue.processing) == (0, 1)
+    assert (await throttle(store)).paused_until is None
     assert await store.leases.finish([success(owner, b"mine")]) == []
     assert await store.requests.result("t", before.id) == Result(200, "application/json", b"mine")
 
@@ -592,7 +599,7 @@ async def test_next_due_is_the_next_moment_at_which_something_may_be_claimed(sto
     assert await store.leases.next_due() == START + 40 * SECOND
     await store.leases.finish([retry(lease, START + 30 * SECOND)])
     assert await store.leases.next_due() == START + 30 * SECOND
-    await store.registry.pause_queue("small", until=START + 20 * SECOND)
+    await store.registry.pause("queue", "small", until=START + 20 * SECOND)
     assert await store.leases.next_due() == START + 20 * SECOND
     clock.advance(seconds=20)
     assert await store.leases.next_due() == START + 30 * SECOND
@@ -610,7 +617,7 @@ async def test_ready_names_the_queues_with_something_to_claim_paused_or_not(stor
     await submitted(store, queue="paused")
     await submitted(store, queue="later", not_before=START + MINUTE)
     await running(store, queue="taken")
-    await store.registry.pause_queue("paused", until=START + HOUR)
+    await store.registry.pause("queue", "paused", until=START + HOUR)
     assert await store.leases.ready() == {"now", "paused"}
 
 

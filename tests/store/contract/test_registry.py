@@ -4,9 +4,9 @@ import pytest
 
 from raincheck.core.clock import MINUTE, SECOND
 from raincheck.core.errors import NotFound
-from raincheck.core.model import ApiKey, Queue, Tenant
+from raincheck.core.model import ApiKey, Limits, Queue, Tenant, Throttle
 from raincheck.store.protocol import Store
-from tests.store.builders import START, FakeClock, Home, claimed, completed, running, submitted
+from tests.store.builders import START, FakeClock, Home, capped, claimed, completed, running, submitted, throttle
 
 
 def a_key(number: int, *, tenant: str = "t") -> ApiKey:
@@ -25,7 +25,7 @@ async def test_a_tenant_that_was_never_put_has_the_defaults(store: Store) -> Non
 
 
 async def test_a_tenant_is_created_and_then_replaced(store: Store) -> None:
-    for tenant in (Tenant("t", 2.5, 10, 1_000), Tenant("t", 0.5)):
+    for tenant in (Tenant("t", 2.5, 10, 3, 1_000), Tenant("t", 0.5)):
         await store.registry.put_tenant(tenant)
         assert await store.registry.tenant("t") == tenant
     assert await store.registry.tenant("else") == Tenant("else")
@@ -75,22 +75,20 @@ async def test_queues_says_how_many_wait_and_run_in_every_queue_that_was_ever_us
     await submitted(store, 2, queue="b", tenant="two", not_before=START + MINUTE)
     await claimed(store, 2, queue="b")
     await completed(store, queue="a")
-    await store.registry.set_queue("c", max_concurrency=4)
     assert await store.registry.queues() == [
         Queue(name="a", pending=0, processing=0),
-        Queue(name="b", pending=3, processing=2),
-        Queue(name="c", pending=0, processing=0, max_concurrency=4),
+        Queue(name="b", pending=3, processing=2, waiting_since=START),
     ]
 
 
 async def test_a_cap_holds_before_the_queues_first_request_and_is_lifted_with_none(store: Store) -> None:
     """G7."""
-    await store.registry.set_queue("small", max_concurrency=1)
+    await capped(store, 1)
     await submitted(store, 3)
     assert len(await claimed(store, 9)) == 1
-    await store.registry.set_queue("small", max_concurrency=2)
+    await capped(store, 2)
     assert len(await claimed(store, 9)) == 1
-    await store.registry.set_queue("small", max_concurrency=None)
+    await capped(store, None)
     assert len(await claimed(store, 9)) == 1
 
 
@@ -98,32 +96,31 @@ async def test_a_lowered_cap_lets_what_runs_run(store: Store) -> None:
     """G7."""
     await submitted(store, 5)
     assert len(await claimed(store, 3)) == 3
-    await store.registry.set_queue("small", max_concurrency=1)
+    await capped(store, 1)
     assert await claimed(store, 9) == []
 
 
 async def test_pausing_keeps_the_cap_and_capping_keeps_the_pause(store: Store) -> None:
-    await store.registry.pause_queue("q", until=START + MINUTE, reason="repairs")
-    await store.registry.set_queue("q", max_concurrency=3)
-    await store.registry.pause_queue("q", until=START + 2 * MINUTE, reason="more repairs")
-    assert await store.registry.queues() == [
-        Queue(
+    await store.registry.pause("queue", "q", until=START + MINUTE, reason="repairs")
+    await capped(store, 3, name="q")
+    await store.registry.pause("queue", "q", until=START + 2 * MINUTE, reason="more repairs")
+    assert await store.registry.throttles("queue") == [
+        Throttle(
+            scope="queue",
             name="q",
-            pending=0,
-            processing=0,
-            max_concurrency=3,
+            limits=Limits(max_concurrency=3),
             paused_until=START + 2 * MINUTE,
             pause_reason="more repairs",
         )
     ]
+    assert await store.registry.throttles("upstream") == []
 
 
 async def test_none_opens_a_paused_queue_at_once(store: Store) -> None:
     await running(store)
     await submitted(store)
-    await store.registry.pause_queue("small", until=START + MINUTE, reason="repairs")
+    await store.registry.pause("queue", "small", until=START + MINUTE, reason="repairs")
     assert await claimed(store) == []
-    await store.registry.pause_queue("small", until=None)
-    [queue] = await store.registry.queues()
-    assert (queue.paused_until, queue.pause_reason) == (None, None)
+    await store.registry.pause("queue", "small", until=None)
+    assert await throttle(store) == Throttle(scope="queue", name="small")
     assert len(await claimed(store)) == 1

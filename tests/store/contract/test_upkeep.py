@@ -7,12 +7,12 @@ from raincheck.core.errors import NotFound, ResultGone
 from raincheck.core.status import Status
 from raincheck.store.protocol import Store
 from tests.store.builders import (
-    LEASE,
     RETENTION,
     START,
     FakeClock,
     a_request,
     accepted,
+    capped,
     claimed,
     completed,
     events,
@@ -151,13 +151,15 @@ async def test_tidy_forgets_queues_that_nobody_has_used_for_long(store: Store, c
     """G12: names that clients made up do not stay for ever."""
     await submitted(store, queue="busy")
     await submitted(store, queue="done")
-    [lease] = await store.leases.claim({"done": 1}, worker="w", lease_for=LEASE)
-    await store.leases.finish([success(lease)])
-    await store.registry.set_queue("capped", max_concurrency=1)
+    await store.leases.finish([success(lease) for lease in await claimed(store, queue="done")])
+    for queue in ("capped", "paused"):
+        await store.requests.cancel("t", (await submitted(store, queue=queue))[0].id)
+    await capped(store, 1, name="capped")
+    await store.registry.pause("queue", "paused", until=START + 3 * RETENTION)
     assert await store.upkeep.tidy(limit=10) == 0
     clock.advance(seconds=RETENTION / SECOND)
     assert await store.upkeep.tidy(limit=10) == 1
-    assert [queue.name for queue in await store.registry.queues()] == ["busy", "capped"]
+    assert [queue.name for queue in await store.registry.queues()] == ["busy", "capped", "paused"]
     await submitted(store, queue="done")
     assert await store.leases.ready() == {"busy", "done"}
 

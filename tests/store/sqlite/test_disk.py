@@ -17,7 +17,7 @@ from raincheck.core.model import Query
 from raincheck.core.status import Status
 from raincheck.store.protocol import Store
 from raincheck.store.sqlite import database, open_store
-from tests.store.builders import FakeClock, claimed, completed, running, status, submitted, success
+from tests.store.builders import FakeClock, capped, claimed, completed, running, status, submitted, success
 from tests.store.sqlite.processes import child, line
 from tests.store.sqlite.watched import Watched, watching
 
@@ -143,7 +143,7 @@ async def test_a_store_that_became_read_only_says_so_and_reads_go_on(folder: Pat
             request_id = await completed(store)
             writer = watched.connections[0]
             writer.pragma("query_only", True)
-            for work in (submitted(store), claimed(store), store.registry.set_queue("small", max_concurrency=1)):
+            for work in (submitted(store), claimed(store), capped(store, 1)):
                 with pytest.raises(StoreUnavailable, match="read-only; make it writable again"):
                     await work
             assert await status(store, request_id) is Status.COMPLETED

@@ -9,10 +9,12 @@ from pathlib import Path
 import apsw
 import pytest
 
+from raincheck.core.clock import MINUTE
 from raincheck.core.errors import SchemaTooNew
+from raincheck.core.model import Limits, Tenant
 from raincheck.core.status import Status
 from raincheck.store.sqlite import open_store
-from tests.store.builders import FakeClock, status, submitted
+from tests.store.builders import START, FakeClock, claimed, ids, status, submitted, success
 
 clock = FakeClock()
 
@@ -39,6 +41,41 @@ async def test_opening_again_keeps_what_is_there_and_notes_each_step_once(folder
     async with open_store(path, clock=clock.now) as store:
         assert await status(store, request.id) is Status.PENDING
     assert run(path, "select number from migration order by number") == steps != []
+
+
+FIRST = """
+    create table migration (number integer primary key, name text not null, breaking integer not null) strict;
+    insert into migration (number, name, breaking) values (1, 'first', 0);
+    insert into queue (name, max_concurrency, paused_until, pause_reason, misses)
+    values ('capped', 2, null, null, 0), ('paused', null, 1790000060000000, 'repairs', 3), ('plain', null, null, null, 0);
+    insert into request (seq, id, tenant, queue, operation, path, model, priority, tag, max_attempts, created_at)
+    values (1, 'req_1', 't', 'capped', 'chat.completion', '/chat/completions', 'm', 1, 1.0, 5, 1789999999000000),
+           (2, 'req_2', 't', 'capped', 'chat.completion', '/chat/completions', 'm', 1, 2.0, 5, 1789999999000000),
+           (3, 'req_3', 't', 'capped', 'chat.completion', '/chat/completions', 'm', 1, 3.0, 5, 1789999999000000);
+    insert into payload (seq, body) values (1, x'7b7d'), (2, x'7b7d'), (3, x'7b7d');
+    insert into flow (queue, priority, tenant, last_tag, weight, pending) values ('capped', 1, 't', 3.0, 1.0, 3);
+    insert into tenant (name, weight, max_pending) values ('t', 2.0, 9);
+"""
+"""What a store of the first schema may hold."""
+
+
+async def test_a_store_of_the_first_schema_keeps_its_requests_caps_and_pauses(folder: Path) -> None:
+    """G3, G7."""
+    path = folder / "store.db"
+    first = resources.files("raincheck.store.sqlite") / "migrations" / "0001_first.sql"
+    run(path, first.read_text() + FIRST)
+    async with open_store(path, clock=clock.now) as store:
+        capped, paused = await store.registry.throttles("queue")
+        assert (capped.name, capped.limits) == ("capped", Limits(max_concurrency=2))
+        assert (paused.name, paused.limits) == ("paused", Limits())
+        assert (paused.paused_until, paused.pause_reason) == (START + MINUTE, "repairs")
+        assert await store.registry.throttles("upstream") == []
+        assert [queue.name for queue in await store.registry.queues()] == ["capped", "paused", "plain"]
+        assert await store.registry.tenant("t") == Tenant("t", 2.0, 9)
+        leases = await claimed(store, 9, queue="capped")
+        assert ids(leases) == ["req_1", "req_2"]
+        assert await store.leases.finish([success(lease) for lease in leases]) == []
+        assert ids(await claimed(store, 9, queue="capped")) == ["req_3"]
 
 
 async def test_a_newer_breaking_schema_is_refused_and_left_alone(folder: Path) -> None:

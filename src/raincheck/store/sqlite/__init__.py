@@ -11,7 +11,7 @@ from raincheck.store.sqlite.database import Database
 from raincheck.store.sqlite.leases import SqliteLeases
 from raincheck.store.sqlite.registry import SqliteRegistry
 from raincheck.store.sqlite.requests import SqliteRequests
-from raincheck.store.sqlite.upkeep import SqliteUpkeep
+from raincheck.store.sqlite.upkeep import SqliteBlobs, SqliteUpkeep
 
 
 @asynccontextmanager
@@ -35,6 +35,7 @@ async def open_store(
             leases=leases,
             registry=SqliteRegistry(database),
             upkeep=SqliteUpkeep(database, retention=retention),
+            blobs=SqliteBlobs(database),
             changes=SqliteChanges(database),
         )
     finally:

@@ -62,6 +62,9 @@ class Transaction:
     now: int
     ready: set[str] = field(default_factory=set[str])
     moved: list[tuple[str, Status]] = field(default_factory=list[tuple[str, Status]])
+    freed: bool = False
+    known: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What `limits.py` has read already: many ends share a transaction, and the limits they ran under."""
 
     def run(self, sql: str, values: Sequence[Value]) -> None:
         self.connection.execute(sql, values)
@@ -159,8 +162,8 @@ class Database:
         except BaseException:
             self._rollback()
             raise
-        if transaction.ready or transaction.moved:
-            change = Change(frozenset(transaction.ready), tuple(transaction.moved))
+        if transaction.ready or transaction.moved or transaction.freed:
+            change = Change(frozenset(transaction.ready), tuple(transaction.moved), transaction.freed)
             # Soon, not now: a listener that raises must not make what is committed look failed, and be written again.
             for listener in self._listeners:
                 asyncio.get_running_loop().call_soon(listener, change)

@@ -1,29 +1,13 @@
 """The moves out of and into `pending` and to an end: status, counters, history, result, event, in one place each."""
 
-from typing import NamedTuple
-
 from raincheck.core.events import event_type
 from raincheck.core.ids import new_id
 from raincheck.core.outcome import Reply, RequestError
 from raincheck.core.status import Status
 from raincheck.store.sqlite import rows
 from raincheck.store.sqlite.database import Transaction
-
-
-class Open(NamedTuple):
-    """A request that has not ended, as the running transaction sees it; selected in this order."""
-
-    seq: int
-    id: str
-    tenant: str
-    operation: str
-    webhook_url: str | None
-    queue: str
-    priority: int
-    status: str
-    fence: int
-    attempt: int
-    claimed_at: int | None
+from raincheck.store.sqlite.limits import freed
+from raincheck.store.sqlite.rows import Open
 
 
 def end(
@@ -38,17 +22,18 @@ def end(
     """Write a final status with its result and its one event (G6)."""
     tx.run(
         """update request
-              set status = ?, ended_at = ?, purge_at = ?, due_at = null, worker = null, remote_id = null,
-                  progress = case when ? = 'completed' then 1.0 else progress end
+              set status = ?, ended_at = ?, purge_at = ?, due_at = null, worker = null, upstream = null,
+                  remote_id = null, progress = case when ? = 'completed' then 1.0 else progress end
             where seq = ? and fence = ? and status = ?""",
         (status, tx.now, keep_until, status, request.seq, request.fence, request.status),
     )
     if request.status == Status.PENDING:
         _count_pending(tx, request, -1)
     else:
-        _free_place(tx, request.queue)
+        freed(tx, request)
     tx.run(
-        "insert into result (seq, status, content_type, error, usage, body) values (?, ?, ?, ?, ?, ?)",
+        """insert into result (seq, status, content_type, error, usage, body, blob, size)
+           values (?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             request.seq,
             reply and reply.status,
@@ -56,8 +41,12 @@ def end(
             rows.error_text(error),
             reply.usage.decode() if reply and reply.usage else None,
             reply and reply.body,
+            reply and reply.blob,
+            reply and reply.size,
         ),
     )
+    if reply is not None and reply.blob is not None:
+        tx.run("insert into blob (name) values (?) on conflict do update set doomed_at = null", (reply.blob,))
     tx.run(
         "insert into event (id, tenant, request_seq, type, webhook_url, created_at) values (?, ?, ?, ?, ?, ?)",
         (
@@ -72,14 +61,14 @@ def end(
     tx.moved.append((request.id, status))
 
 
-def hand_out(tx: Transaction, request: Open, *, worker: str, lapses_at: int) -> None:
+def hand_out(tx: Transaction, request: Open, *, worker: str, upstream: str, lapses_at: int) -> None:
     """From pending to processing: the claim that raises the fence."""
     tx.run(
         """update request
               set status = 'processing', fence = fence + 1, attempt = attempt + 1, due_at = ?, worker = ?,
-                  claimed_at = ?, started_at = coalesce(started_at, ?)
+                  upstream = ?, claimed_at = ?, started_at = coalesce(started_at, ?)
             where seq = ? and fence = ? and status = 'pending'""",
-        (lapses_at, worker, tx.now, tx.now, request.seq, request.fence),
+        (lapses_at, worker, upstream, tx.now, tx.now, request.seq, request.fence),
     )
     _count_pending(tx, request, -1)
     tx.moved.append((request.id, Status.PROCESSING))
@@ -90,14 +79,15 @@ def hand_back(tx: Transaction, request: Open, *, due_at: int | None, refund: int
     waits = due_at is not None and due_at > tx.now
     tx.run(
         """update request
-              set status = 'pending', due_at = ?, attempt = attempt - ?, worker = null, progress = null,
-                  progress_message = null
+              set status = 'pending', due_at = ?, attempt = attempt - ?, worker = null, upstream = null,
+                  progress = null, progress_message = null
             where seq = ? and fence = ? and status = 'processing'""",
         (due_at if waits else None, refund, request.seq, request.fence),
     )
     _count_pending(tx, request, 1)
     tx.moved.append((request.id, Status.PENDING))
     tx.ready.add(request.queue)
+    freed(tx, request)
 
 
 def tried(
@@ -126,9 +116,3 @@ def _count_pending(tx: Transaction, request: Open, change: int) -> None:
         "update flow set pending = pending + ? where queue = ? and priority = ? and tenant = ?",
         (change, request.queue, request.priority, request.tenant),
     )
-
-
-def _free_place(tx: Transaction, queue: str) -> None:
-    """Say that a request stopped running: in a capped queue another may start, whoever else has places already."""
-    if tx.one("select 1 from queue where name = ? and max_concurrency is not null", queue) is not None:
-        tx.ready.add(queue)

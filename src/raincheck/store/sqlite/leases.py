@@ -1,14 +1,17 @@
 """What the engine does with requests, in SQLite. Every write carries the fence of its claim."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import assert_never
 
-from raincheck.core.model import Beat, Fence, Finish, Lease
-from raincheck.core.outcome import Ended, Pause, Released, RequestError, Retry, Succeeded
+from raincheck.core.model import Beat, Claimed, Fence, Finish, Offer
+from raincheck.core.outcome import Ended, Released, RequestError, Retry, Succeeded
 from raincheck.core.retry import expired
 from raincheck.core.status import Status
+from raincheck.store.sqlite.claims import Claim, Terms
 from raincheck.store.sqlite.database import Database, Transaction
-from raincheck.store.sqlite.ends import Open, end, hand_back, hand_out, tried
+from raincheck.store.sqlite.ends import end, hand_back, tried
+from raincheck.store.sqlite.limits import close, learn
+from raincheck.store.sqlite.rows import Open
 
 WAKE_AT_ONCE = 200
 """How many waiting rows one claim makes ready, so that a herd of them delays nobody for long."""
@@ -24,63 +27,16 @@ class SqliteLeases:
         self._database = database
         self._retention = retention
 
-    async def claim(self, free: Mapping[str, int], *, worker: str, lease_for: int) -> list[Lease]:
-        def write(tx: Transaction) -> list[Lease]:
+    async def claim(self, offers: Sequence[Offer], *, worker: str, lease_for: int) -> Claimed:
+        def write(tx: Transaction) -> Claimed:
             self._wake(tx)
-            return [
-                lease
-                for queue, places in free.items()
-                for lease in self._claim_queue(tx, queue, places, worker=worker, lease_for=lease_for)
-            ]
+            claim = Claim(tx, Terms(worker, lease_for, self._retention))
+            for offer in offers:
+                if offer.places > 0:
+                    claim.take(offer)
+            return claim.settle()
 
         return await self._database.write(write, durable=False)
-
-    def _claim_queue(self, tx: Transaction, queue: str, places: int, *, worker: str, lease_for: int) -> list[Lease]:
-        cap, misses = _room(tx, queue)
-        ready = tx.all(
-            """select r.seq, r.id, r.tenant, r.operation, r.webhook_url, r.queue, r.priority, r.status, r.fence,
-                      r.attempt, r.claimed_at,
-                      r.path, r.model, p.body, r.max_attempts, r.created_at, r.deadline, r.remote_id, r.tag
-                 from request r join payload p on p.seq = r.seq
-                where r.queue = ? and r.status = 'pending' and r.due_at is null
-                order by r.priority, r.tag, r.seq
-                limit ?""",
-            queue,
-            min(places, cap),
-        )
-        leases: list[Lease] = []
-        for row in ready:
-            request = Open(*row[:11])
-            path, model, body, max_attempts, created_at, deadline, remote_id, tag = row[11:]
-            if deadline is not None and deadline <= tx.now:
-                self._end(tx, request, expired(None))
-                tx.ready.add(queue)  # It took a place in this claim that another could have had.
-                continue
-            hand_out(tx, request, worker=worker, lapses_at=tx.now + lease_for)
-            tx.run(
-                """insert into lane (queue, priority, virtual_time) values (?, ?, ?)
-                   on conflict do update set virtual_time = max(virtual_time, excluded.virtual_time)""",
-                (queue, request.priority, tag),
-            )
-            lease = Lease(
-                fence=Fence(request.id, request.fence + 1),
-                tenant=request.tenant,
-                queue=queue,
-                operation=request.operation,
-                path=path,
-                model=model,
-                payload=body,
-                attempt=request.attempt + 1,
-                max_attempts=max_attempts,
-                misses=misses,
-                created_at=created_at,
-                claimed_at=tx.now,
-                lapses_at=tx.now + lease_for,
-                deadline=deadline,
-                remote_id=remote_id,
-            )
-            leases.append(lease)
-        return leases
 
     async def extend(self, beats: Sequence[Beat], *, lease_for: int) -> set[Fence]:
         def write(tx: Transaction) -> set[Fence]:
@@ -115,7 +71,8 @@ class SqliteLeases:
         # The fence rises on every claim, so a worker that slept through its lease matches no row here. Checking the
         # status alone would not do: the newer claim is processing too.
         row = tx.one(
-            """select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at
+            """select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at,
+                      upstream, tokens
                  from request where id = ? and fence = ? and status = 'processing'""",
             finish.fence.request_id,
             finish.fence.number,
@@ -123,6 +80,7 @@ class SqliteLeases:
         if row is None:
             return False
         request = Open(*row)
+        learn(tx, request, finish)
         match finish.outcome:
             case Succeeded(reply):
                 tried(tx, request, "succeeded", upstream=finish.upstream)
@@ -134,11 +92,11 @@ class SqliteLeases:
             case Retry(error, due_at, pause):
                 tried(tx, request, "retry", upstream=finish.upstream, error=error)
                 hand_back(tx, request, due_at=due_at, refund=0)
-                _close(tx, request.queue, pause)
+                close(tx, request.queue, pause)
             case Released(reason, due_at, pause):
                 tried(tx, request, "released", upstream=finish.upstream, error=reason)
                 hand_back(tx, request, due_at=due_at, refund=1)
-                _close(tx, request.queue, pause)
+                close(tx, request.queue, pause)
             case _:
                 assert_never(finish.outcome)
         return True
@@ -147,7 +105,7 @@ class SqliteLeases:
         """Make ready what waited long enough, and take back what was not heard of any more."""
         due = tx.all(
             """select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at,
-                      max_attempts, deadline
+                      upstream, tokens, max_attempts, deadline
                  from request where due_at <= ? order by due_at limit ?""",
             tx.now,
             WAKE_AT_ONCE,
@@ -180,9 +138,11 @@ class SqliteLeases:
     async def next_due(self) -> int | None:
         row = self._database.one(
             """select min(moment) from (
-                   select min(due_at) as moment from request where due_at is not null
+                   select min(due_at) as moment from request where due_at < 4611686018427387904
                    union all
-                   select min(paused_until) from queue where paused_until > ?)""",
+                   select min(paused_until) from throttle where paused_until > ?1
+                   union all
+                   select min(held_until) from queue where held_until > ?1)""",
             self._database.now(),
         )
         return row[0] if row else None
@@ -190,38 +150,13 @@ class SqliteLeases:
     async def ready(self) -> set[str]:
         found = self._database.all(
             """select name from queue
-                where exists (select 1 from request where queue = name and status = 'pending' and due_at is null)"""
+                where exists (select 1 from request where queue = name and status = 'pending' and due_at is null)
+                   or exists (select 1 from parked where queue = name)"""
         )
         return {name for (name,) in found}
 
 
 LAPSED = RequestError("The worker was not heard of for a whole lease; it may have crashed.", code="lease_lapsed")
-
-
-def _room(tx: Transaction, queue: str) -> tuple[int, int]:
-    """How many of a queue may be claimed by its own pause and cap, and how often in a row it was told to wait."""
-    row = tx.one("select max_concurrency, paused_until, misses from queue where name = ?", queue)
-    if row is None:
-        return 0, 0
-    cap, paused_until, misses = row
-    if paused_until is not None and paused_until > tx.now:
-        return 0, misses
-    if cap is None:
-        return 1 << 31, misses
-    running = tx.one("select count(*) from request where queue = ? and status = 'processing'", queue)
-    return max(0, cap - (running[0] if running else 0)), misses
-
-
-def _close(tx: Transaction, queue: str, pause: Pause | None) -> None:
-    """Let nothing of the queue be claimed before the pause ends. No words: they would be another tenant's (G8)."""
-    if pause is None:
-        return
-    tx.run("update queue set misses = max(misses, ?) where name = ?", (pause.misses, queue))
-    tx.run(
-        """update queue set paused_until = ?1, pause_reason = null
-            where name = ?2 and coalesce(paused_until, 0) < ?1""",
-        (pause.until, queue),
-    )
 
 
 def _measure(tx: Transaction, request: Open) -> None:

@@ -11,14 +11,18 @@ COUNTED = 1_000
 def find(database: Database, tenant: str, request_id: str) -> Place | None:
     """The place of a pending request, None for one that is not pending. Raises NotFound."""
     row = database.one(
-        """select r.status, r.queue, r.priority, r.tag, r.seq, q.service, q.pace, q.paused_until, q.pause_reason
-             from request r join queue q on q.name = r.queue where r.id = ? and r.tenant = ?""",
+        """select r.status, r.queue, r.priority, r.tag, r.seq, q.service, q.pace, t.paused_until, t.pause_reason,
+                  q.held_until, q.held_reason
+             from request r
+             join queue q on q.name = r.queue
+             left join throttle t on t.scope = 'queue' and t.name = r.queue
+            where r.id = ? and r.tenant = ?""",
         request_id,
         tenant,
     )
     if row is None:
         raise rows.unknown(request_id)
-    status, queue, priority, tag, seq, service, pace, paused_until, pause_reason = row
+    status, queue, priority, tag, seq, service, pace, paused_until, pause_reason, held_until, held_reason = row
     if status != Status.PENDING:
         return None
     # A statement of its own: with the bounds as columns of a join, SQLite would seek by the first of them only.
@@ -36,10 +40,17 @@ def find(database: Database, tenant: str, request_id: str) -> Place | None:
     exact = ahead <= COUNTED
     if not exact:
         ahead = max(ahead, _estimate(database, queue, priority, tag, tenant))
-    eta = None if service is None else int(service + ahead * pace)
-    if paused_until is None or paused_until <= database.now():
-        return Place(ahead, exact, eta, None)
-    return Place(ahead, exact, eta, paused_until, pause_reason)
+    paused = (paused_until or 0) > database.now()
+    held = (held_until or 0) > database.now()
+    return Place(
+        ahead=ahead,
+        exact=exact,
+        eta=None if service is None else int(service + ahead * pace),
+        paused_until=paused_until if paused else None,
+        pause_reason=pause_reason if paused else None,
+        held_until=held_until if held else None,
+        held_reason=held_reason if held else None,
+    )
 
 
 def _estimate(database: Database, queue: str, priority: int, tag: float, tenant: str) -> int:

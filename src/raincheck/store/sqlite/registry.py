@@ -1,8 +1,14 @@
-"""Tenants, their keys, and queues, in SQLite."""
+"""Tenants, their keys, queues, limits and workers, in SQLite."""
 
+from raincheck.core.adaptive import FIRST_LEVEL
+from raincheck.core.clock import MINUTE
 from raincheck.core.errors import NotFound
-from raincheck.core.model import ApiKey, Queue, Tenant
+from raincheck.core.model import ApiKey, Limits, Queue, Scope, Tenant, Throttle, Worker
 from raincheck.store.sqlite.database import Database, Row, Transaction
+from raincheck.store.sqlite.limits import changed
+
+SEEN_OF_LATE = 10 * MINUTE
+"""How long a worker that is not heard of any more, and holds nothing, is still shown."""
 
 
 class SqliteRegistry:
@@ -14,14 +20,19 @@ class SqliteRegistry:
     async def put_tenant(self, tenant: Tenant) -> None:
         def write(tx: Transaction) -> None:
             tx.run(
-                """insert or replace into tenant (name, weight, max_pending, max_body_bytes) values (?, ?, ?, ?)""",
-                (tenant.name, tenant.weight, tenant.max_pending, tenant.max_body_bytes),
+                """insert or replace into tenant (name, weight, max_pending, max_running, max_body_bytes)
+                   values (?, ?, ?, ?, ?)""",
+                (tenant.name, tenant.weight, tenant.max_pending, tenant.max_running, tenant.max_body_bytes),
             )
+            # The cap may have been raised.
+            tx.ready.update(queue for (queue,) in tx.all("select queue from parked where tenant = ?", tenant.name))
 
         await self._database.write(write)
 
     async def tenant(self, name: str) -> Tenant:
-        row = self._database.one("select name, weight, max_pending, max_body_bytes from tenant where name = ?", name)
+        row = self._database.one(
+            "select name, weight, max_pending, max_running, max_body_bytes from tenant where name = ?", name
+        )
         return Tenant(*row) if row else Tenant(name)
 
     async def add_key(self, key: ApiKey, digest: bytes) -> None:
@@ -75,43 +86,139 @@ class SqliteRegistry:
         found = await self._database.read_apart(
             """select name, (select coalesce(sum(pending), 0) from flow where queue = name),
                       (select count(*) from request where queue = name and status = 'processing'),
-                      max_concurrency, paused_until, pause_reason
-                 from queue order by name"""
+                      (select created_at from request where queue = name and status = 'pending' and due_at is null
+                        order by priority, tag, seq limit 1),
+                      case when held_until > ?1 then held_until end, case when held_until > ?1 then held_reason end
+                 from queue order by name""",
+            (self._database.now(),),
         )
         return [
             Queue(
                 name=name,
                 pending=pending,
                 processing=processing,
-                max_concurrency=cap,
-                paused_until=paused_until,
-                pause_reason=reason,
+                waiting_since=waiting_since,
+                held_until=held_until,
+                held_reason=held_reason,
             )
-            for name, pending, processing, cap, paused_until, reason in found
+            for name, pending, processing, waiting_since, held_until, held_reason in found
         ]
 
-    async def set_queue(self, name: str, *, max_concurrency: int | None) -> None:
+    async def throttles(self, scope: Scope) -> list[Throttle]:
+        found = await self._database.read_apart(
+            """select name, max_concurrency, rpm, tpm, level,
+                      case scope
+                          when 'queue' then (select count(*) from request where queue = name and status = 'processing')
+                          else (select count(*) from request where upstream = name and status = 'processing')
+                      end,
+                      paused_until, pause_reason, coalesce(paused_until, 0) > ?2
+                 from throttle
+                where scope = ?1
+                  and (coalesce(max_concurrency, rpm, tpm, level) is not null or coalesce(paused_until, 0) > ?2)
+                order by name""",
+            (scope, self._database.now()),
+        )
+        return [
+            Throttle(
+                scope=scope,
+                name=name,
+                limits=Limits(max_concurrency=cap if level is None else "auto", rpm=rpm, tpm=tpm),
+                level=level,
+                running=running,
+                paused_until=paused_until if paused else None,
+                pause_reason=pause_reason if paused else None,
+            )
+            for name, cap, rpm, tpm, level, running, paused_until, pause_reason, paused in found
+        ]
+
+    async def set_limits(self, scope: Scope, name: str, limits: Limits) -> None:
+        cap = limits.max_concurrency
+
         def write(tx: Transaction) -> None:
             tx.run(
-                """insert into queue (name, max_concurrency) values (?, ?)
-                   on conflict do update set max_concurrency = excluded.max_concurrency""",
-                (name, max_concurrency),
+                """insert into throttle (scope, name, max_concurrency, rpm, tpm, level) values (?, ?, ?, ?, ?, ?)
+                   on conflict do update
+                      set max_concurrency = excluded.max_concurrency, rpm = excluded.rpm, tpm = excluded.tpm,
+                          level = case when excluded.level is not null then coalesce(level, excluded.level) end""",
+                (
+                    scope,
+                    name,
+                    None if cap == "auto" else cap,
+                    limits.rpm,
+                    limits.tpm,
+                    FIRST_LEVEL if cap == "auto" else None,
+                ),
             )
-            tx.ready.add(name)
+            _open_up(tx, scope, name)
 
         await self._database.write(write)
 
-    async def pause_queue(self, name: str, *, until: int | None, reason: str = "paused by an operator") -> None:
+    async def pause(self, scope: Scope, name: str, *, until: int | None, reason: str = "paused by an operator") -> None:
         def write(tx: Transaction) -> None:
             tx.run(
-                """insert into queue (name, paused_until, pause_reason) values (?, ?, ?)
+                """insert into throttle (scope, name, paused_until, pause_reason) values (?, ?, ?, ?)
                    on conflict do update
                       set paused_until = excluded.paused_until, pause_reason = excluded.pause_reason""",
-                (name, until, reason if until is not None else None),
+                (scope, name, until, reason if until is not None else None),
             )
-            tx.ready.add(name)
+            _open_up(tx, scope, name)
 
         await self._database.write(write)
+
+    async def put_worker(self, worker: Worker) -> None:
+        def write(tx: Transaction) -> None:
+            tx.run(
+                """insert or replace into worker (name, host, pid, version, started_at, seen_at)
+                   values (?, ?, ?, ?, ?, ?)""",
+                (worker.name, worker.host, worker.pid, worker.version, worker.started_at, tx.now),
+            )
+
+        await self._database.write(write, durable=False)
+
+    async def workers(self) -> list[Worker]:
+        found = await self._database.read_apart(
+            """select coalesce(w.name, h.name) as name, coalesce(host, ''), coalesce(pid, 0), coalesce(version, ''),
+                      coalesce(started_at, first_at), coalesce(seen_at, last_at), coalesce(running, 0)
+                 from worker w
+                 full join (select worker as name, count(*) as running, min(claimed_at) as first_at,
+                                   max(claimed_at) as last_at
+                              from request where status = 'processing' group by worker) h on h.name = w.name
+                where running > 0 or seen_at > ?
+                order by 1""",
+            (self._database.now() - SEEN_OF_LATE,),
+        )
+        return [
+            Worker(
+                name=name,
+                host=host,
+                pid=pid,
+                version=version,
+                started_at=started_at,
+                seen_at=seen_at,
+                running=running,
+            )
+            for name, host, pid, version, started_at, seen_at, running in found
+        ]
+
+    async def drop_worker(self, name: str) -> None:
+        def write(tx: Transaction) -> None:
+            tx.run("delete from worker where name = ?", (name,))
+
+        await self._database.write(write)
+
+
+def _open_up(tx: Transaction, scope: Scope, name: str) -> None:
+    """Forget what limits nothing any more, and say that there may be room now."""
+    tx.run(
+        """delete from throttle
+            where scope = ? and name = ? and coalesce(max_concurrency, rpm, tpm, level) is null
+              and coalesce(paused_until, 0) <= ?""",
+        (scope, name, tx.now),
+    )
+    changed(tx, scope, name)
+    tx.freed = True
+    if scope == "queue":
+        tx.ready.add(name)
 
 
 def _key(row: Row) -> ApiKey:

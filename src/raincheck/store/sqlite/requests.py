@@ -49,8 +49,8 @@ class SqliteRequests:
         due_at = _later(new, tx.now)
         seq = tx.insert(
             """insert into request (id, tenant, queue, operation, path, model, priority, tag, due_at, deadline,
-                                    max_attempts, webhook_url, created_at)
-               values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                                    max_attempts, tokens, webhook_url, created_at)
+               values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
             new.id,
             new.tenant,
             new.queue,
@@ -62,6 +62,7 @@ class SqliteRequests:
             due_at,
             new.deadline,
             new.max_attempts,
+            new.tokens,
             new.webhook_url,
             new.created_at,
         )
@@ -95,7 +96,7 @@ class SqliteRequests:
 
     async def result(self, tenant: str, request_id: str) -> Result | None:
         row = self._database.one(
-            """select r.purged, t.status, t.content_type, t.body
+            """select r.purged, t.status, t.content_type, t.body, t.blob, t.size
                  from request r left join result t on t.seq = r.seq
                 where r.id = ? and r.tenant = ?""",
             request_id,
@@ -105,7 +106,7 @@ class SqliteRequests:
             raise rows.unknown(request_id)
         if row[0]:
             raise ResultGone
-        return None if row[3] is None else Result(row[1], row[2], row[3])
+        return None if row[3] is None else Result(*row[1:])
 
     async def search(self, tenant: str, query: Query) -> Page:
         below = MAX_SEQ
@@ -160,14 +161,15 @@ class SqliteRequests:
     async def cancel(self, tenant: str, request_id: str) -> Request:
         def write(tx: Transaction) -> None:
             row = tx.one(
-                """select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at
+                """select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at,
+                          upstream, tokens
                      from request where id = ? and tenant = ?""",
                 request_id,
                 tenant,
             )
             if row is None:
                 raise rows.unknown(request_id)
-            request = ends.Open(*row)
+            request = rows.Open(*row)
             match Status(request.status):
                 case Status.CANCELLED:
                     return
@@ -186,8 +188,8 @@ class SqliteRequests:
     async def requeue(self, tenant: str, request_id: str, *, new_id: str, max_pending: int | None = None) -> Request:
         def write(tx: Transaction) -> None:
             row = tx.one(
-                """select r.queue, r.operation, r.path, r.model, r.status, r.priority, r.max_attempts, r.webhook_url,
-                          f.weight, m.body, p.body
+                """select r.queue, r.operation, r.path, r.model, r.status, r.priority, r.max_attempts, r.tokens,
+                          r.webhook_url, f.weight, m.body, p.body
                      from request r
                      left join payload p on p.seq = r.seq
                      left join metadata m on m.seq = r.seq
@@ -198,7 +200,8 @@ class SqliteRequests:
             )
             if row is None:
                 raise rows.unknown(request_id)
-            queue, operation, path, model, status, priority, max_attempts, webhook_url, weight, metadata, body = row
+            queue, operation, path, model, status, priority, max_attempts, tokens, webhook_url, weight, *bodies = row
+            metadata, body = bodies
             if status not in {Status.FAILED, Status.CANCELLED, Status.EXPIRED}:
                 raise NotRequeueable(f"The request is {status}; only a failed, cancelled or expired one is requeued.")
             if body is None:
@@ -215,6 +218,7 @@ class SqliteRequests:
                 priority=Priority(priority),
                 weight=weight or 1.0,
                 max_attempts=max_attempts,
+                tokens=tokens,
                 metadata=msgspec.json.decode(metadata) if metadata else {},
                 webhook_url=webhook_url,
                 max_pending=max_pending,
@@ -242,7 +246,9 @@ def forget_bodies(tx: Transaction, seq: int) -> None:
     """Let go of everything about a request but its row."""
     tx.run("delete from payload where seq = ?", (seq,))
     tx.run("delete from metadata where seq = ?", (seq,))
-    tx.run("delete from result where seq = ?", (seq,))
+    for (blob,) in tx.all("delete from result where seq = ? returning blob", seq):
+        if blob is not None:
+            tx.run("update blob set doomed_at = ? where name = ?", (tx.now, blob))
     tx.run("delete from attempt where seq = ?", (seq,))
 
 

@@ -1,6 +1,7 @@
 """Rows to records and back: the one place that knows the order of columns."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -8,11 +9,32 @@ from raincheck.core.errors import NotFound
 from raincheck.core.model import Priority, Request
 from raincheck.core.outcome import RequestError
 from raincheck.core.status import Status
+from raincheck.store.parking import PARKED
 from raincheck.store.sqlite.database import Row
 
 _encode = msgspec.json.encode
 _error = msgspec.json.Decoder(RequestError)
 _metadata = msgspec.json.Decoder(dict[str, str])
+
+
+class Open(NamedTuple):
+    """A request that has not ended, as the running transaction sees it; selected in this order."""
+
+    seq: int
+    id: str
+    tenant: str
+    operation: str
+    webhook_url: str | None
+    queue: str
+    priority: int
+    status: str
+    fence: int
+    attempt: int
+    claimed_at: int | None
+    upstream: str | None
+    """Whose place it has while it runs."""
+    tokens: int
+    """What it is expected to use."""
 
 
 def request(row: Row) -> Request:
@@ -31,7 +53,8 @@ def request(row: Row) -> Request:
         created_at=row[10],
         started_at=row[11],
         ended_at=row[12],
-        due_at=row[13],
+        due_at=None if row[13] == PARKED else row[13],
+        parked=row[13] == PARKED,
         deadline=row[14],
         purge_at=row[15],
         progress=row[16],

@@ -1,11 +1,18 @@
 """What the caretaker does, in SQLite, in small bites."""
 
+from collections.abc import Sequence
+
+from raincheck.core.clock import DAY, SECOND
 from raincheck.core.events import Event
 from raincheck.core.retry import expired
 from raincheck.core.status import Status
+from raincheck.store.room import WINDOW
 from raincheck.store.sqlite.database import Database, Transaction
-from raincheck.store.sqlite.ends import Open, end
+from raincheck.store.sqlite.ends import end
 from raincheck.store.sqlite.requests import forget, forget_bodies
+from raincheck.store.sqlite.rows import Open
+
+WORKER_KEPT = DAY
 
 
 class SqliteUpkeep:
@@ -18,7 +25,8 @@ class SqliteUpkeep:
     async def expire(self, *, limit: int) -> int:
         def write(tx: Transaction) -> int:
             late = tx.all(
-                """select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at
+                """select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at,
+                          upstream, tokens
                      from request where status = 'pending' and deadline <= ? order by deadline limit ?""",
                 tx.now,
                 limit,
@@ -58,21 +66,29 @@ class SqliteUpkeep:
 
     async def tidy(self, *, limit: int) -> int:
         def write(tx: Transaction) -> int:
+            tx.run(
+                """delete from throttle
+                    where coalesce(max_concurrency, rpm, tpm, level) is null and coalesce(paused_until, 0) <= ?""",
+                (tx.now,),
+            )
+            tx.run("delete from spent where second <= ?", (tx.now // SECOND - WINDOW,))
+            tx.run("delete from worker where seen_at <= ?", (tx.now - WORKER_KEPT,))
             idle = tx.all(
                 """select name from queue
-                    where max_concurrency is null and coalesce(paused_until, 0) <= ?1
-                      and coalesce(last_ended_at, 0) <= ?2
+                    where not exists (select 1 from throttle where scope = 'queue' and throttle.name = queue.name)
+                      and coalesce(last_ended_at, 0) <= ?1
                       and not exists (select 1 from flow where queue = name and pending > 0)
                       and not exists (select 1 from request where queue = name and status = 'processing')
-                    limit ?3""",
-                tx.now,
+                    limit ?2""",
                 tx.now - self._retention,
                 limit,
             )
             for name in idle:
                 tx.run("delete from flow where queue = ?", name)
                 tx.run("delete from lane where queue = ?", name)
+                tx.run("delete from parked where queue = ?", name)
                 tx.run("delete from queue where name = ?", name)
+            tx.known.clear()
             return len(idle)
 
         return await self._database.write(write)
@@ -102,3 +118,33 @@ class SqliteUpkeep:
             tenant,
         )
         return [Event(*row) for row in found]
+
+
+class SqliteBlobs:
+    """See `protocol.Blobs`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def expect(self, name: str, *, keep_for: int) -> None:
+        def write(tx: Transaction) -> None:
+            tx.run(
+                """insert into blob (name, doomed_at) values (?, ?)
+                   on conflict do update set doomed_at = excluded.doomed_at where doomed_at is not null""",
+                (name, tx.now + keep_for),
+            )
+
+        await self._database.write(write)
+
+    async def doomed(self, *, limit: int) -> list[str]:
+        found = self._database.all(
+            "select name from blob where doomed_at <= ? order by doomed_at limit ?", self._database.now(), limit
+        )
+        return [name for (name,) in found]
+
+    async def gone(self, names: Sequence[str]) -> None:
+        def write(tx: Transaction) -> None:
+            for name in names:
+                tx.run("delete from blob where name = ? and doomed_at is not null", (name,))
+
+        await self._database.write(write)

@@ -1,0 +1,82 @@
+"""Takes settings, knocks at the store and the object store that they name, hands on what is wrong with those."""
+
+import os
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from raincheck.core.errors import RaincheckError
+from raincheck.core.settings import Settings, is_postgresql
+
+
+@dataclass(slots=True)
+class Reached:
+    """What was found; without errors both can be used."""
+
+    errors: list[str] = field(default_factory=list[str])
+    warnings: list[str] = field(default_factory=list[str])
+    facts: list[str] = field(default_factory=list[str])
+
+
+async def reach(settings: Settings) -> Reached:
+    """Look at what lies outside of this process. A SQLite file is not opened: a server may be at work with it."""
+    found = Reached()
+    try:
+        if is_postgresql(settings.store_url):
+            await _reach_postgresql(settings.store_url, found)
+        await _reach_blobs(settings, found)
+    except RaincheckError as error:
+        found.errors.append(error.message)
+    return found
+
+
+async def _reach_postgresql(url: str, found: Reached) -> None:
+    if find_spec("asyncpg") is None:
+        found.errors.append("a store in PostgreSQL needs asyncpg: pip install 'raincheck[server,postgres]'")
+        return
+    from raincheck.store.postgres.address import parse
+    from raincheck.store.postgres.migrating import OLDEST
+    from raincheck.store.postgres.outages import OUTAGES, unopened
+    from raincheck.store.postgres.probing import probe
+
+    address = parse(url)
+    try:
+        connection = await address.connect()
+        version = connection.get_server_version()
+        await connection.close()
+    except OUTAGES as error:
+        raise unopened(error, address.place) from error
+    if version[0] < OLDEST:
+        found.errors.append(f"the store {address.place} is PostgreSQL {version[0]}; {OLDEST} or newer is needed")
+        return
+    found.facts.append(f"the store is PostgreSQL {version[0]}.{version[1]}, {address.place}")
+    found.warnings += await probe(url)
+
+
+async def _reach_blobs(settings: Settings, found: Reached) -> None:
+    if settings.blobs_url is None:
+        if is_postgresql(settings.store_url):
+            found.facts.append("big results stay in the database; store.blobs would keep them in a bucket")
+        return
+    parts = urlsplit(settings.blobs_url)
+    if parts.scheme == "file":
+        _look_at_folder(Path(unquote(parts.path)), found)
+        if is_postgresql(settings.store_url):
+            found.warnings.append(
+                "store.blobs is a folder: right for one machine, or for a disk that all of them share; else use s3://"
+            )
+    elif find_spec("obstore") is None:
+        found.errors.append("store.blobs in a bucket needs obstore: pip install 'raincheck[server]'")
+    else:
+        from raincheck.store.blobs import open_blobs
+
+        await open_blobs(settings.blobs_url).check()
+        found.facts.append(f"big results go to {settings.blobs_url}")
+
+
+def _look_at_folder(folder: Path, found: Reached) -> None:
+    """Whether it can be written, or made: it is the server that makes it."""
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        found.errors.append(f"store.blobs: {folder} cannot be written by this user ({there})")

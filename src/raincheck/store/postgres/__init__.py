@@ -1,0 +1,37 @@
+"""The store for more than one machine: PostgreSQL, shared by any number of processes."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from raincheck.core.clock import DAY, Clock
+from raincheck.store.protocol import Store
+
+
+@asynccontextmanager
+async def open_store(url: str, *, clock: Clock | None = None, retention: int = 7 * DAY) -> AsyncGenerator[Store]:
+    """Connect, creating and migrating the tables as needed, and let go at the end.
+
+    `retention` is how long (microseconds) a result is kept after the end. Without a `clock` the database's own decides,
+    which all workers share. Raises StoreUnavailable when the database cannot be reached or written, SchemaTooNew when
+    a newer Raincheck has changed it.
+    """
+    from raincheck.store.postgres.changes import PostgresChanges
+    from raincheck.store.postgres.database import connect
+    from raincheck.store.postgres.leases import PostgresLeases
+    from raincheck.store.postgres.registry import PostgresRegistry
+    from raincheck.store.postgres.requests import PostgresRequests
+    from raincheck.store.postgres.upkeep import PostgresBlobs, PostgresUpkeep
+
+    database = await connect(url, clock)
+    try:
+        async with PostgresChanges(database).running() as changes:
+            yield Store(
+                requests=PostgresRequests(database, retention=retention),
+                leases=PostgresLeases(database, retention=retention),
+                registry=PostgresRegistry(database),
+                upkeep=PostgresUpkeep(database, retention=retention),
+                blobs=PostgresBlobs(database),
+                changes=changes,
+            )
+    finally:
+        await database.close()

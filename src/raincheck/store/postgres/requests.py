@@ -1,0 +1,294 @@
+"""What the front desk does with requests, in PostgreSQL."""
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+
+import msgspec
+
+from raincheck.core.errors import (
+    AlreadyEnded,
+    BadInput,
+    NotEnded,
+    NotRequeueable,
+    RaincheckError,
+    ResultGone,
+)
+from raincheck.core.model import Attempt, NewRequest, Page, Place, Priority, Query, Request, Result, Submitted
+from raincheck.core.status import Status
+from raincheck.store.postgres import arrivals, places, rows
+from raincheck.store.postgres.database import Database, Transaction
+from raincheck.store.postgres.ends import Ending, Open, Try, end, tried
+
+MAX_SEQ = (1 << 63) - 1
+
+Named = tuple[str, str]
+"""A tenant and the id of a request."""
+
+
+class PostgresRequests:
+    """See `protocol.Requests`."""
+
+    def __init__(self, database: Database, *, retention: int) -> None:
+        self._database = database
+        self._retention = retention
+        self._submits = database.gathered(_submit)
+        self._cancels = database.gathered(self._cancel)
+
+    async def submit(self, batch: Sequence[NewRequest]) -> list[Submitted | RaincheckError]:
+        fit = [new for new in batch if _writable(new)]
+        answers = iter(await self._submits.add(fit) if fit else [])
+        if len(fit) == len(batch):
+            return list(answers)
+        return [next(answers) if _writable(new) else _unwritable() for new in batch]
+
+    async def get(self, tenant: str, request_id: str) -> Request:
+        _check_id(tenant, request_id)
+        row = await self._database.one("select * from record where id = $1 and tenant = $2", request_id, tenant)
+        if row is None:
+            raise rows.unknown(request_id)
+        return rows.request(row)
+
+    async def place(self, tenant: str, request_id: str) -> Place | None:
+        _check_id(tenant, request_id)
+        return await places.find(self._database, tenant, request_id)
+
+    async def attempts(self, tenant: str, request_id: str) -> list[Attempt]:
+        _check_id(tenant, request_id)
+        found = await self._database.all(
+            """select a.number, a.upstream, a.started_at, a.ended_at, a.outcome, a.error
+                 from request r join attempt a on a.seq = r.seq
+                where r.id = $1 and r.tenant = $2 order by a.fence""",
+            request_id,
+            tenant,
+        )
+        if not found:
+            await self.get(tenant, request_id)  # No attempts, or no such request?
+        return [
+            Attempt(number, upstream, started_at, ended_at, outcome, rows.error(error))
+            for number, upstream, started_at, ended_at, outcome, error in found
+        ]
+
+    async def result(self, tenant: str, request_id: str) -> Result | None:
+        _check_id(tenant, request_id)
+        row = await self._database.one(
+            """select r.purged, t.status, t.content_type, t.body, t.blob, t.size
+                 from request r left join result t on t.seq = r.seq
+                where r.id = $1 and r.tenant = $2""",
+            request_id,
+            tenant,
+        )
+        if row is None:
+            raise rows.unknown(request_id)
+        purged, status, content_type, body, blob, size = row
+        if purged:
+            raise ResultGone
+        return None if status is None else Result(status, content_type, body or b"", blob, size)
+
+    async def search(self, tenant: str, query: Query) -> Page:
+        below = MAX_SEQ
+        if query.after is not None:
+            _check_id(tenant, query.after)
+            row = await self._database.one("select seq from request where id = $1 and tenant = $2", query.after, tenant)
+            if row is None:
+                raise rows.unknown(query.after)
+            below = row[0]
+        if not rows.holds(tenant, query.model, query.queue, query.operation) or not _tellable(query.metadata):
+            return Page([], has_more=False)
+        values = (
+            tenant,
+            below,
+            query.model,
+            query.queue,
+            query.operation,
+            query.created_after,
+            query.created_before,
+            rows.metadata_text(query.metadata),
+            query.limit + 1,
+        )
+        # Two statements, because each has an index that makes it cheap at any size; rows are compared, because an
+        # equal tenant would leave the planner free to walk through everyone's by their number. Metadata may hold a
+        # NUL, which jsonb cannot.
+        if query.status is None:
+            found = await self._database.all(
+                r"""select * from record
+                    where (tenant, seq) < ($1, $2::bigint) and (tenant, seq) >= ($1, 0)
+                      and ($3::text is null or model = $3) and ($4::text is null or queue = $4)
+                      and ($5::text is null or operation = $5)
+                      and ($6::bigint is null or created_at >= $6) and ($7::bigint is null or created_at < $7)
+                      and ($8::text is null or replace(metadata, '\u0000', '\uffff')::jsonb
+                                               @> replace($8, '\u0000', '\uffff')::jsonb)
+                    order by tenant desc, seq desc limit $9""",
+                *values,
+            )
+        else:
+            found = await self._database.all(
+                r"""select * from record
+                    where (tenant, status, seq) < ($1, $10, $2::bigint) and (tenant, status, seq) >= ($1, $10, 0)
+                      and ($3::text is null or model = $3) and ($4::text is null or queue = $4)
+                      and ($5::text is null or operation = $5)
+                      and ($6::bigint is null or created_at >= $6) and ($7::bigint is null or created_at < $7)
+                      and ($8::text is null or replace(metadata, '\u0000', '\uffff')::jsonb
+                                               @> replace($8, '\u0000', '\uffff')::jsonb)
+                    order by tenant desc, status desc, seq desc limit $9""",
+                *values,
+                query.status,
+            )
+        return Page([rows.request(row) for row in found[: query.limit]], len(found) > query.limit)
+
+    async def cancel(self, tenant: str, request_id: str) -> Request:
+        _check_id(tenant, request_id)
+        return await self._cancels.add((tenant, request_id))
+
+    async def _cancel(self, tx: Transaction, asked: Sequence[Named]) -> list[Request | RaincheckError]:
+        found = await tx.all(
+            """select r.seq, r.id, r.tenant, r.operation, r.webhook_url, r.queue, r.priority, r.status, r.fence,
+                      r.attempt, r.claimed_at, r.upstream, r.tokens
+                 from unnest($1::text[], $2::text[]) as n (tenant, id)
+                 join request r on r.id = n.id and r.tenant = n.tenant
+                order by r.seq for update of r""",
+            [tenant for tenant, _ in asked],
+            [request_id for _, request_id in asked],
+        )
+        opened = {(request.tenant, request.id): request for request in (Open(*row) for row in found)}
+        # From here on a claim's fence matches nothing: it is checked together with the status.
+        running = [request for request in opened.values() if request.status == Status.PROCESSING]
+        ending = [request for request in opened.values() if not Status(request.status).final]
+        if running:
+            await tried(tx, [Try(request, "cancelled") for request in running])
+        if ending:
+            await end(tx, [Ending(request, Status.CANCELLED, self._retention) for request in ending])
+        after = await tx.all("select * from record where seq = any($1)", [request.seq for request in opened.values()])
+        records = {(record.tenant, record.id): record for record in map(rows.request, after)}
+        return [_cancelled(name, records.get(name)) for name in asked]
+
+    async def requeue(self, tenant: str, request_id: str, *, new_id: str, max_pending: int | None = None) -> Request:
+        _check_id(tenant, request_id)
+
+        async def write(tx: Transaction) -> Request:
+            new = await _copy(tx, tenant, request_id, new_id, max_pending)
+            [answer] = await arrivals.record(tx, [new])
+            if isinstance(answer, RaincheckError):
+                raise answer
+            return answer.request
+
+        return await self._database.write(write)
+
+    async def delete(self, tenant: str, request_id: str) -> None:
+        _check_id(tenant, request_id)
+
+        async def write(tx: Transaction) -> None:
+            row = await tx.one("select seq, status from request where id = $1 and tenant = $2", request_id, tenant)
+            if row is None:
+                raise rows.unknown(request_id)
+            if not Status(row["status"]).final:
+                raise NotEnded
+            await forget(tx, [row["seq"]])
+
+        await self._database.write(write)
+
+
+async def forget_bodies(tx: Transaction, seqs: Sequence[int]) -> None:
+    """Let go of everything about requests but their rows; what of it is in the object store is doomed."""
+    await tx.run(
+        """with payloads as (delete from payload where seq = any($1)),
+                described as (delete from metadata where seq = any($1)),
+                tries as (delete from attempt where seq = any($1)),
+                results as (delete from result where seq = any($1) returning blob)
+           update blob set doomed_at = moment($2) where name in (select blob from results where blob is not null)""",
+        seqs,
+        tx.at,
+    )
+
+
+async def forget(tx: Transaction, seqs: Sequence[int]) -> None:
+    """Let go of requests altogether, their events and idempotency keys included."""
+    await tx.run(
+        """delete from seen where (tenant, key) in (
+               select tenant, key from seen where request_seq = any($1) order by tenant, key for update)""",
+        seqs,
+    )
+    await forget_bodies(tx, seqs)
+    await tx.run("delete from event where request_seq = any($1)", seqs)
+    await tx.run("delete from request where seq = any($1)", seqs)
+
+
+async def _submit(
+    tx: Transaction, batches: Sequence[Sequence[NewRequest]]
+) -> list[list[Submitted | RaincheckError] | RaincheckError]:
+    answers = iter(await arrivals.record(tx, [new for batch in batches for new in batch]))
+    return [list(islice(answers, len(batch))) for batch in batches]
+
+
+def _writable(new: NewRequest) -> bool:
+    return rows.holds(
+        new.id,
+        new.tenant,
+        new.queue,
+        new.operation,
+        new.path,
+        new.model,
+        new.webhook_url,
+        new.idempotency_key,
+    ) and _tellable(new.metadata)
+
+
+def _tellable(metadata: Mapping[str, str]) -> bool:
+    """Metadata may hold a NUL: it is kept as JSON, in which that is spelled out."""
+    return rows.holds(*(text.replace("\0", "") for pair in metadata.items() for text in pair))
+
+
+def _unwritable() -> BadInput:
+    return BadInput("The request has a NUL or half a surrogate pair where neither can be kept; remove it.")
+
+
+def _check_id(tenant: str, request_id: str) -> None:
+    """Raise NotFound for what no request can be called."""
+    if not rows.holds(tenant, request_id):
+        raise rows.unknown(request_id)
+
+
+def _cancelled(name: Named, record: Request | None) -> Request | RaincheckError:
+    if record is None:
+        return rows.unknown(name[1])
+    if record.status is not Status.CANCELLED:
+        return AlreadyEnded(f"The request has already ended as {record.status}; an end is final.")
+    return record
+
+
+async def _copy(tx: Transaction, tenant: str, request_id: str, new_id: str, max_pending: int | None) -> NewRequest:
+    """What to submit for a request that is requeued."""
+    row = await tx.one(
+        """select r.queue, r.operation, r.path, r.model, r.status, r.priority, r.max_attempts, r.tokens, r.webhook_url,
+                  f.weight, m.body as metadata, p.body as payload, moment($3) as now
+             from request r
+             left join payload p on p.seq = r.seq
+             left join metadata m on m.seq = r.seq
+             left join flow f on (f.queue, f.priority, f.tenant) = (r.queue, r.priority, r.tenant)
+            where r.id = $1 and r.tenant = $2""",
+        request_id,
+        tenant,
+        tx.at,
+    )
+    if row is None:
+        raise rows.unknown(request_id)
+    if row["status"] not in {Status.FAILED, Status.CANCELLED, Status.EXPIRED}:
+        raise NotRequeueable(f"The request is {row['status']}; only a failed, cancelled or expired one is requeued.")
+    if row["payload"] is None:
+        raise ResultGone("The request's payload was purged when its retention ended; submit it again.")
+    return NewRequest(
+        id=new_id,
+        tenant=tenant,
+        queue=row["queue"],
+        operation=row["operation"],
+        path=row["path"],
+        model=row["model"],
+        payload=row["payload"],
+        created_at=row["now"],
+        priority=Priority(row["priority"]),
+        weight=row["weight"] or 1.0,
+        max_attempts=row["max_attempts"],
+        tokens=row["tokens"],
+        metadata=msgspec.json.decode(row["metadata"]) if row["metadata"] else {},
+        webhook_url=row["webhook_url"],
+        max_pending=max_pending,
+    )

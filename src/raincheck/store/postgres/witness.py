@@ -1,0 +1,96 @@
+"""After an answer to `commit` was lost: whether it went through.
+
+Each durable commit takes along one row of its own, the number of that commit by that writer, in the same message, so
+it costs no round trip. Who asks later writes the same row and so waits until the commit in doubt is decided.
+"""
+
+import asyncio
+from contextlib import suppress
+from secrets import token_hex
+from typing import Any
+
+from raincheck.core.errors import StoreUnavailable
+from raincheck.store.postgres.address import CONNECT_WITHIN, Address
+from raincheck.store.postgres.outages import OUTAGES
+
+RESOLVE_WITHIN = 10.0
+"""Seconds to find out before the caller is told that nobody knows."""
+DECIDED_WITHIN = 1.0
+"""Seconds to let a commit in doubt be decided by itself. The server may wait much longer for a client it lost."""
+FORGET = "delete from witness where seen_at < now() - interval '1 day'"
+
+
+class Witness:
+    """The commits of one process. Not more than one commit at a time is counted on one slot."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._process = token_hex(8)
+        self._numbers: dict[int, int] = {}
+        self._free: list[int] = []
+
+    def take(self) -> int:
+        """A slot for one commit."""
+        if self._free:
+            return self._free.pop()
+        self._numbers[len(self._numbers)] = 0
+        return len(self._numbers) - 1
+
+    def give_back(self, slot: int) -> None:
+        """Let another commit have the slot, once this one's fate is known."""
+        self._free.append(slot)
+
+    def commit(self, slot: int) -> str:
+        """The next commit of a slot, as one message of two statements."""
+        self._numbers[slot] += 1
+        return (
+            # Nobody else's words are in it, and a message of two statements takes no parameters.
+            f"insert into witness (writer, number) values ('{self._process}-{slot}', {self._numbers[slot]})"  # noqa: S608
+            " on conflict (writer) do update set number = excluded.number, seen_at = excluded.seen_at; commit"
+        )
+
+    async def committed(self, slot: int) -> bool:
+        """Whether the last commit of a slot went through. Raises StoreUnavailable when that cannot be found out."""
+        try:
+            async with asyncio.timeout(RESOLVE_WITHIN):
+                while True:
+                    with suppress(*OUTAGES):
+                        return await self._look(f"{self._process}-{slot}") == self._numbers[slot]
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise StoreUnavailable(
+                f"The store {self._address.place} went away while it was writing, and did not come back to say whether"
+                " it had written. Look, or send it again with the same Idempotency-Key: that is safe.",
+                retry_after=5,
+            ) from None
+
+    async def _look(self, writer: str) -> int:
+        connection = await self._address.connect(command_timeout=CONNECT_WITHIN)
+        try:
+            await connection.execute("begin; set local synchronous_commit = off")
+            process = await connection.fetchval("select pg_backend_pid()")
+            answer = asyncio.ensure_future(_number(connection, writer))
+            done, _ = await asyncio.wait([answer], timeout=DECIDED_WITHIN)
+            if not done:
+                await self._end_blockers(process)
+            number = await answer
+            await connection.execute("commit")
+            return number
+        finally:
+            connection.terminate()
+
+    async def _end_blockers(self, process: int) -> None:
+        """Show the lost transaction out, so that it is undone; a commit that has begun is finished all the same."""
+        connection = await self._address.connect(command_timeout=CONNECT_WITHIN)
+        try:
+            await connection.execute("select pg_terminate_backend(pid) from unnest(pg_blocking_pids($1)) pid", process)
+        finally:
+            connection.terminate()
+
+
+async def _number(connection: Any, writer: str) -> int:
+    return await connection.fetchval(
+        "insert into witness (writer, number) values ($1, 0)"
+        " on conflict (writer) do update set number = witness.number returning number",
+        writer,
+    )

@@ -1,0 +1,210 @@
+"""G11: what a statement costs does not depend on how many rows there are."""
+
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+import pytest
+
+from raincheck.core.clock import DAY, HOUR, MINUTE, SECOND
+from raincheck.core.model import Beat, Finish, Limits, Offer, Priority, Tenant
+from raincheck.core.outcome import Reply, Succeeded
+from raincheck.store.postgres import open_store
+from raincheck.store.protocol import Store
+from tests.store.builders import (
+    LEASE,
+    RETENTION,
+    START,
+    FakeClock,
+    a_request,
+    claimed,
+    completed,
+    failure,
+    release,
+    retry,
+    running,
+    submitted,
+    success,
+)
+from tests.store.postgres.databases import databases
+from tests.store.postgres.watched import Watched, watching
+
+LARGE = {"request", "payload", "metadata", "result", "attempt", "event", "seen", "blob"}
+"""Tables with a row or more per request: none of them is ever read from end to end."""
+
+Act = Callable[[Store, FakeClock, Watched], Awaitable[object]]
+
+
+async def submit(store: Store, _: FakeClock, watched: Watched) -> None:
+    watched.start()
+    keyed = a_request(idempotency_key="k", fingerprint=b"f", max_pending=10**9, metadata={"k": "v"})
+    await store.requests.submit([a_request(), keyed, keyed])
+
+
+async def get(store: Store, _: FakeClock, watched: Watched) -> None:
+    request_id = await completed(store, queue="own")
+    watched.start()
+    await store.requests.get("t", request_id)
+    await store.requests.result("t", request_id)
+    await store.requests.attempts("t", request_id)
+    await store.upkeep.events("t", request_id)
+
+
+async def place(store: Store, _: FakeClock, watched: Watched) -> None:
+    [request] = await submitted(store)
+    watched.start()
+    found = await store.requests.place("t", request.id)
+    assert found is not None
+    assert not found.exact
+
+
+async def claim(store: Store, _: FakeClock, watched: Watched) -> None:
+    watched.start()
+    assert len(await claimed(store, 8)) == 8
+
+
+async def claim_from_several(store: Store, _: FakeClock, watched: Watched) -> None:
+    await submitted(store, 3, queue="own")
+    watched.start()
+    offers = [Offer("small", "up", 3), Offer("small", "other", 3), Offer("own", "up", 9)]
+    assert len((await store.leases.claim(offers, worker="w", lease_for=LEASE)).leases) == 9
+
+
+async def claim_under_limits(store: Store, clock: FakeClock, watched: Watched) -> None:
+    await store.registry.set_limits("queue", "own", Limits(rpm=5, tpm=1_000))
+    await store.registry.set_limits("upstream", "own", Limits(max_concurrency="auto"))
+    await submitted(store, 9, queue="own", tokens=100)
+    watched.start()
+    [first, *_rest] = await claimed(store, 9, queue="own", upstream="own")
+    await store.leases.finish([Finish(first.fence, Succeeded(Reply(b"{}")), "own", tokens=7)])
+    assert await store.leases.next_due() is not None
+    clock.advance(seconds=1)
+
+
+async def claim_beside_a_full_tenant(store: Store, _: FakeClock, watched: Watched) -> None:
+    await submitted(store, 3, queue="crowded", tenant="crowd")
+    await submitted(store, 3, queue="crowded")
+    watched.start()
+    assert [lease.tenant for lease in await claimed(store, 2, queue="crowded")] == ["t", "t"]
+
+
+async def finish(store: Store, clock: FakeClock, watched: Watched) -> None:
+    leases = [await running(store, queue="finished") for _ in range(4)]
+    watched.start()
+    await store.leases.extend([Beat(lease.fence, 0.5) for lease in leases], lease_for=LEASE)
+    first, second, third, fourth = leases
+    ends = [success(first), failure(second), retry(third, clock.now() + HOUR), release(fourth, pause_until=START + 1)]
+    assert await store.leases.finish(ends) == []
+
+
+async def finish_many(store: Store, _: FakeClock, watched: Watched) -> None:
+    leases = await claimed(store, 40)
+    watched.start()
+    assert await store.leases.finish([success(lease) for lease in leases]) == []
+
+
+async def cancel(store: Store, _: FakeClock, watched: Watched) -> None:
+    [request] = await submitted(store)
+    lease = await running(store, queue="own", priority=Priority.PRIORITY)
+    watched.start()
+    for request_id in (request.id, lease.fence.request_id):
+        await store.requests.cancel("t", request_id)
+    await store.requests.requeue("t", request.id, new_id="req_copy")
+    await store.requests.delete("t", request.id)
+
+
+async def wake_up(store: Store, clock: FakeClock, watched: Watched) -> None:
+    await submitted(store, 5, queue="late", not_before=clock.now() + SECOND)
+    await claimed(store, 5, lease_for=SECOND)
+    clock.advance(seconds=1)
+    watched.start()
+    await claimed(store, queue="other")
+    assert await store.leases.ready() >= {"small", "late"}
+    assert await store.leases.next_due() is not None
+
+
+async def expire(store: Store, clock: FakeClock, watched: Watched) -> None:
+    await submitted(store, 9, queue="late", deadline=clock.now() + SECOND)
+    clock.advance(seconds=1)
+    watched.start()
+    assert await store.upkeep.expire(limit=5) == 5
+
+
+async def keep_names(store: Store, _: FakeClock, watched: Watched) -> None:
+    watched.start()
+    await store.blobs.expect("one", keep_for=MINUTE)
+    assert await store.blobs.doomed(limit=9) == []
+    await store.blobs.gone(["one"])
+
+
+async def purge(store: Store, clock: FakeClock, watched: Watched) -> None:
+    clock.advance(seconds=RETENTION / SECOND)
+    watched.start()
+    assert await store.upkeep.purge(limit=5) == 5
+
+
+async def purge_for_good(store: Store, clock: FakeClock, watched: Watched) -> None:
+    clock.advance(seconds=RETENTION / SECOND)
+    watched.start()
+    assert await store.upkeep.purge(limit=5) == 5
+
+
+MEANT: dict[Act, tuple[int, tuple[str, ...]]] = {
+    submit: (9, ("flow_tenant",)),
+    get: (9, ("request_id_key", "result_pkey", "event_request_seq_key")),
+    place: (1_010, ("request_ready",)),
+    claim: (40, ("request_ready", "request_due")),
+    claim_from_several: (60, ("request_ready",)),
+    claim_under_limits: (60, ("request_ready", "request_at_upstream")),
+    claim_beside_a_full_tenant: (60, ("request_ready", "request_of_tenant")),
+    finish: (60, ("request_id_key",)),
+    finish_many: (3 * 40, ("request_id_key",)),
+    cancel: (30, ("request_id_key",)),
+    wake_up: (60, ("request_ready", "request_due")),
+    expire: (30, ("request_deadline",)),
+    keep_names: (0, ("blob_pkey",)),
+    purge: (30, ("request_purge", "payload_pkey", "result_pkey", "attempt_pkey")),
+    purge_for_good: (30, ("request_purge", "seen_request")),
+}
+"""Each act, in this order, with how many requests it may look at and the indexes it must use."""
+
+
+async def load(store: Store) -> None:
+    """Some twenty thousand requests: ready, waiting for a time, set aside, and completed."""
+    for batch in range(4):
+        many = range(2_500)
+        backoff = [a_request(priority=Priority.PRIORITY, not_before=START + 99 * DAY) for _ in many]
+        ready = [
+            a_request(tenant=f"t{each % 500}", metadata={"k": "v"}, idempotency_key=f"{batch}-{each}", fingerprint=b"f")
+            for each in many
+        ]
+        for lot in (backoff, ready):
+            await store.requests.submit(lot)
+    await store.registry.put_tenant(Tenant("crowd", max_running=1))
+    await submitted(store, 500, queue="crowded", tenant="crowd")
+    await claimed(store, 2, queue="crowded")
+    await submitted(store, 2_000, queue="done")
+    leases = await claimed(store, 2_000, queue="done")
+    named = [Finish(lease.fence, Succeeded(Reply(b"", blob=lease.fence.request_id, size=9))) for lease in leases]
+    assert await store.leases.finish(named) == []
+
+
+@pytest.mark.slow("twenty thousand rows, and each statement is planned and run three times")
+async def test_no_act_scans_a_table_and_each_looks_at_as_many_rows_as_it_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """G11: with twenty thousand others in backoff, ready and set aside."""
+    url, clock, watched = await databases().lend(), FakeClock(), Watched()
+    with watching(watched, monkeypatch):
+        async with open_store(url, clock=clock.now, retention=RETENTION) as store:
+            await load(store)
+            connection = await asyncpg.connect(url)
+            await connection.execute("vacuum analyze")
+            await connection.close()
+            for act, (most, indexes) in MEANT.items():
+                await act(store, clock, watched)
+                watched.watching = False
+                name = act.__name__
+                assert (name, watched.scanned() & LARGE) == (name, set())
+                assert set(indexes) <= watched.indexes(), (name, watched.indexes())
+                assert watched.rows("request") <= most, (name, watched.rows("request"))
+    databases().give_back(url)
