@@ -3,6 +3,9 @@
 The rows are made by the database itself, since ten million submits would take the better part of an hour.
 """
 
+# apsw and asyncpg leave the types of rows open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 import asyncio
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass

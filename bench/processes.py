@@ -96,14 +96,22 @@ class Upstream(Site):
     """The instant upstream, which counts its calls."""
 
     def calls(self) -> int:
-        return msgspec.json.decode(self.ask("GET", "/calls"))["count"]
+        return self._seen()["count"]
+
+    def seconds_taken(self) -> float:
+        """From the first call to the last."""
+        seen = self._seen()
+        return seen["last_at"] - seen["first_at"]
 
     def first_call_since_forgotten(self) -> float:
         """When (time.monotonic, which all processes of a machine share) it came; waits for it."""
-        return wait_for(lambda: msgspec.json.decode(self.ask("GET", "/calls"))["first_at"])
+        return wait_for(lambda: self._seen()["first_at"])
 
     def forget(self) -> None:
         self.ask("DELETE", "/calls")
+
+    def _seen(self) -> dict[str, Any]:
+        return msgspec.json.decode(self.ask("GET", "/calls"))
 
 
 class Load(Child):

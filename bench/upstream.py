@@ -59,16 +59,18 @@ MODELS = _json({"object": "list", "data": [{"id": MODEL, "object": "model", "cre
 
 
 class Calls:
-    """How many POSTs came, and when the first did."""
+    """How many POSTs came, and when the first and the last did."""
 
     def __init__(self) -> None:
         self.count = 0
         self.first_at: float | None = None
+        self.last_at: float | None = None
 
     def add(self) -> None:
         self.count += 1
+        self.last_at = time.monotonic()
         if self.first_at is None:
-            self.first_at = time.monotonic()
+            self.first_at = self.last_at
 
 
 class Answering(asyncio.Protocol):
@@ -103,7 +105,8 @@ class Answering(asyncio.Protocol):
             return MODELS
         if head.startswith(b"delete"):
             self._calls.count, self._calls.first_at = 0, None
-        return _json({"count": self._calls.count, "first_at": self._calls.first_at})
+        seen = {"count": self._calls.count, "first_at": self._calls.first_at, "last_at": self._calls.last_at}
+        return _json(seen)
 
 
 async def main(*, hold: bool) -> None:

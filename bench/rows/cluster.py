@@ -8,6 +8,7 @@ import msgspec
 
 from bench import processes
 from bench.calls import DEFERRED, SUBMIT, get
+from bench.filling import fill
 from bench.setting import Kind, Setting
 from bench.stats import Row, Samples, alternate, ratio
 
@@ -79,17 +80,16 @@ def _lives(setting: Setting) -> Row:
 
 
 def _drained(setting: Setting, count: int) -> float:
-    """Requests per second that so many workers take out of a backlog."""
-    total = 4_000 if setting.options.quick else 12_000
+    """Requests per second that so many workers, ready and waiting, do of a backlog that is suddenly there."""
+    total = 6_000 if setting.options.quick else 30_000
     with ExitStack() as stack:
         upstream = stack.enter_context(processes.upstream(setting.folder))
-        filled = setting.filled("postgres", f"drain_{count}_{time.monotonic_ns()}", ready=total)
+        url = setting.store("postgres", f"drain_{count}_{time.monotonic_ns()}")
         for _ in range(count):
-            stack.enter_context(processes.worker(setting.folder, upstream, filled.url, max_concurrency=PLACES))
-        processes.wait_for(lambda: upstream.calls() > total // 10)
-        began, first = time.monotonic(), upstream.calls()
-        processes.wait_for(lambda: upstream.calls() >= total)
-        return (total - first) / (time.monotonic() - began)
+            stack.enter_context(processes.worker(setting.folder, upstream, url, max_concurrency=PLACES))
+        fill(url, ready=total, waiting=0)
+        processes.wait_for(lambda: upstream.calls() >= total, within=120)
+        return total / upstream.seconds_taken()
 
 
 def _server(

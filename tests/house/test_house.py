@@ -51,8 +51,8 @@ def test_nothing_is_left_for_later() -> None:
 
 
 def test_only_one_place_ends_a_request() -> None:
-    """A final status and its event are written in ends.py alone."""
-    assert found(re.compile(r"insert into event")) == ["store/sqlite/ends.py"]
+    """A final status and its event are written in each store's ends.py alone."""
+    assert found(re.compile(r"insert into event")) == ["store/postgres/ends.py", "store/sqlite/ends.py"]
     assert found(re.compile(r"set status = '(completed|failed|cancelled|expired)'")) == []
 
 

@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = ("litestar", "uvicorn", "apsw", "aiohttp", "structlog", "prometheus_client", "uuid_utils", "xllamacpp")
+EXTRAS = (
+    "litestar",
+    "uvicorn",
+    "apsw",
+    "aiohttp",
+    "structlog",
+    "prometheus_client",
+    "uuid_utils",
+    "xllamacpp",
+    "asyncpg",
+    "obstore",
+)
 
 
 @pytest.mark.slow("builds the graph of all imports")

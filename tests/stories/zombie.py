@@ -4,14 +4,14 @@ import asyncio
 import sys
 
 from raincheck.core.clock import now
-from raincheck.core.model import Finish
+from raincheck.core.model import Finish, Offer
 from raincheck.core.outcome import Reply, Succeeded
 from raincheck.store.sqlite import open_store
 
 
 async def main(path: str, name: str, lease_for: int) -> None:
     async with open_store(path, clock=now, own=False) as store:
-        leases = await store.leases.claim({"m": 1}, worker=name, lease_for=lease_for)
+        leases, _ = await store.leases.claim([Offer("m", "up", 1)], worker=name, lease_for=lease_for)
         print("claimed", *(lease.fence.number for lease in leases), flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         for lease in leases:

@@ -36,20 +36,18 @@ async def _reach_postgresql(url: str, found: Reached) -> None:
         found.errors.append("a store in PostgreSQL needs asyncpg: pip install 'raincheck[server,postgres]'")
         return
     from raincheck.store.postgres.address import parse
-    from raincheck.store.postgres.migrating import OLDEST
-    from raincheck.store.postgres.outages import OUTAGES, unopened
+    from raincheck.store.postgres.migrating import refuse_old
+    from raincheck.store.postgres.outages import FAILURES, unopened
     from raincheck.store.postgres.probing import probe
 
     address = parse(url)
     try:
         connection = await address.connect()
-        version = connection.get_server_version()
         await connection.close()
-    except OUTAGES as error:
+    except FAILURES as error:
         raise unopened(error, address.place) from error
-    if version[0] < OLDEST:
-        found.errors.append(f"the store {address.place} is PostgreSQL {version[0]}; {OLDEST} or newer is needed")
-        return
+    refuse_old(connection)
+    version = connection.get_server_version()
     found.facts.append(f"the store is PostgreSQL {version[0]}.{version[1]}, {address.place}")
     found.warnings += await probe(url)
 

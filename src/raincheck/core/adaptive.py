@@ -15,9 +15,12 @@ CEILING = 512
 
 _SHRINK = 0.75
 _SLOWER = 2.0
-"""A first token that takes this many times as long as it does without hurry shows that requests wait at the upstream."""
+"""A first token that takes this many times as long as without hurry shows that requests wait at the upstream."""
 
-_RECENT, _CREEP = 0.2, 0.01
+_FEWEST = 8
+"""First tokens are averaged over a round, and over no fewer than these: prompts differ."""
+_CREEP = 0.01
+"""How much of what is usual now the quickest takes on in a round, lest a lucky hour counts for ever."""
 _NOISE = 100_000
 """Microseconds by which first tokens may differ without meaning anything."""
 
@@ -31,7 +34,7 @@ class Level(msgspec.Struct, frozen=True):
     first_token: float | None = None
     """How long the first piece of an answer takes now: a moving average (microseconds)."""
     unhurried: float | None = None
-    """How long it took when it was quickest; creeps up, so that a slower model is not taken for a crowded one."""
+    """The average when it was quickest."""
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -47,19 +50,22 @@ class Sample(msgspec.Struct, frozen=True):
 def step(known: Level, sample: Sample, *, now: int) -> Level:
     """The level after one more attempt.
 
-    It is lowered at most once per round: attempts that had started before the last time say nothing new. It is raised
-    only while it is used, so that a quiet night does not lift it to the ceiling.
+    What had started before the level was last lowered says nothing new, so it is lowered at most once per round. It is
+    raised only while it is used, so that a quiet night does not lift it to the ceiling.
     """
+    if sample.claimed_at <= known.slowed_at:
+        return known
     recent, best = _averages(known, sample.first_token)
     crowded = recent is not None and best is not None and recent > _SLOWER * best + _NOISE
-    level, slowed_at = known.level, known.slowed_at
+    if crowded and int(known.level) == 1:
+        # One call alone is not crowded by others of ours: the model has become slower.
+        best, crowded = recent, False
     if sample.congested or crowded:
-        if sample.claimed_at > slowed_at:
-            level, slowed_at = max(1.0, level * _SHRINK), now
-            recent = best if crowded else recent
-    elif sample.running >= int(level):
+        return Level(max(1.0, known.level * _SHRINK), now, best, best)
+    level = known.level
+    if sample.running >= int(level):
         level = min(float(CEILING), level + 1 / level)
-    return Level(level, slowed_at, recent, best)
+    return Level(level, known.slowed_at, recent, best)
 
 
 def _averages(known: Level, first_token: int | None) -> tuple[float | None, float | None]:
@@ -67,6 +73,6 @@ def _averages(known: Level, first_token: int | None) -> tuple[float | None, floa
         return known.first_token, known.unhurried
     if known.first_token is None or known.unhurried is None:
         return float(first_token), float(first_token)
-    recent = known.first_token + _RECENT * (first_token - known.first_token)
-    best = known.unhurried + _CREEP * max(0.0, first_token - known.unhurried)
-    return recent, min(best, float(first_token))
+    share = 1 / max(_FEWEST, known.level)
+    recent = known.first_token + share * (first_token - known.first_token)
+    return recent, min(recent, known.unhurried + _CREEP * share * (recent - known.unhurried))

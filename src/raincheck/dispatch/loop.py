@@ -27,6 +27,10 @@ RECORD_WITHIN = 3.0
 TRY_STORE_EVERY = 1.0
 """Seconds between claims while the store is unavailable."""
 
+TRY_BEAT_EVERY = 0.2
+"""The same for heartbeats: after an outage they should be there before another worker claims what seems to have
+lapsed."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Dispatcher:
@@ -108,7 +112,7 @@ class Dispatcher:
             try:
                 await self._beat_if_due()
             except StoreUnavailable:
-                await asyncio.sleep(TRY_STORE_EVERY)
+                await asyncio.sleep(TRY_BEAT_EVERY)
             else:
                 await asyncio.sleep(max(0, self._beat_at - self.means.clock()) / SECOND)
 

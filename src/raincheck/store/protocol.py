@@ -5,7 +5,7 @@ serves many callers; the contract suite (`tests/store/contract`) has at least on
 may raise StoreUnavailable, and then nothing of that call has been recorded.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -172,9 +172,7 @@ class Registry(Protocol):
         """Replace the limits of a queue or an upstream over all workers; a pause and what was learned stay."""
         ...
 
-    async def pause(
-        self, scope: Scope, name: str, *, until: int | None, reason: str = "paused by an operator"
-    ) -> None:
+    async def pause(self, scope: Scope, name: str, *, until: int | None, reason: str = "paused by an operator") -> None:
         """Let nothing of a queue or for an upstream be claimed before `until` (None opens it), for a reason that
         everyone may read."""
         ...

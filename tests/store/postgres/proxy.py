@@ -53,6 +53,12 @@ class Proxy:
     def restore(self) -> None:
         self._flowing.set()
 
+    def lose_silently(self) -> None:
+        """What stands is lost without a word to the clients; new connections are as good as ever."""
+        lost, self._flowing = self._flowing, asyncio.Event()
+        lost.clear()
+        self._flowing.set()
+
     async def cut(self) -> None:
         """Close all connections; new ones may be made."""
         for pipe in self._pipes:
@@ -70,10 +76,10 @@ class Proxy:
             await self._flowing.wait()
             server, to_server = await asyncio.open_connection(*self._target)
             writers.append(to_server)
-            lost = asyncio.Event()
+            lost, flowing = asyncio.Event(), self._flowing
             ways = [
-                asyncio.create_task(self._there(client, to_server, lost)),
-                asyncio.create_task(self._back(server, to_client, lost)),
+                asyncio.create_task(self._there(client, to_server, lost, flowing)),
+                asyncio.create_task(self._back(server, to_client, lost, flowing)),
             ]
             try:
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -89,9 +95,11 @@ class Proxy:
                 with suppress(OSError):
                     await writer.wait_closed()
 
-    async def _there(self, client: asyncio.StreamReader, to_server: asyncio.StreamWriter, lost: asyncio.Event) -> None:
+    async def _there(
+        self, client: asyncio.StreamReader, to_server: asyncio.StreamWriter, lost: asyncio.Event, flowing: asyncio.Event
+    ) -> None:
         while data := await client.read(65536):
-            await self._flowing.wait()
+            await flowing.wait()
             if self.at_commit is not None and b"insert into witness" in data and b"; commit\0" in data:
                 fate, self.at_commit = self.at_commit, None
                 self.lost_commit.set()
@@ -104,9 +112,11 @@ class Proxy:
             to_server.write(data)
             await to_server.drain()
 
-    async def _back(self, server: asyncio.StreamReader, to_client: asyncio.StreamWriter, lost: asyncio.Event) -> None:
+    async def _back(
+        self, server: asyncio.StreamReader, to_client: asyncio.StreamWriter, lost: asyncio.Event, flowing: asyncio.Event
+    ) -> None:
         while data := await server.read(65536):
-            await self._flowing.wait()
+            await flowing.wait()
             if lost.is_set():
                 return
             said, heard = self.said

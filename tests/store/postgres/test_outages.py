@@ -1,8 +1,8 @@
 """What can happen between us and PostgreSQL: nothing is lost, nothing is claimed that is not so, nobody restarts us."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from itertools import count
 
 import asyncpg
 import pytest
@@ -11,44 +11,15 @@ from raincheck.core.errors import SettingsInvalid, StoreUnavailable
 from raincheck.store.postgres import database as databases
 from raincheck.store.postgres import pool, witness
 from raincheck.store.postgres.database import Database, Transaction, connect
+from tests.store.postgres.conftest import opened
 from tests.store.postgres.proxy import AtCommit, Proxy
 from tests.store.postgres.server import PostgresServer
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with PostgresServer(max_connections=25) as server:
-        server.psql("create table kept (word text primary key)")
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def as_it_was(server: PostgresServer) -> Iterator[None]:
-    yield
-    server.start()
-    server.set_read_only(False)
-    server.psql("truncate kept")
-
-
-@pytest.fixture
-async def proxy(server: PostgresServer) -> AsyncIterator[Proxy]:
-    async with Proxy(server.url()).running() as proxy:
-        yield proxy
 
 
 @pytest.fixture
 async def database(proxy: Proxy) -> AsyncIterator[Database]:
     async with opened(proxy.url) as database:
         yield database
-
-
-@asynccontextmanager
-async def opened(url: str) -> AsyncGenerator[Database]:
-    database = await connect(url, None)
-    try:
-        yield database
-    finally:
-        await database.close()
 
 
 @pytest.fixture
@@ -59,7 +30,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "STATEMENT_WITHIN", 0.3)
     monkeypatch.setattr(witness, "RESOLVE_WITHIN", 1.0)
     monkeypatch.setattr(witness, "CONNECT_WITHIN", 0.3)
-    monkeypatch.setattr(witness, "DECIDED_WITHIN", 0.1)
+
+
+@pytest.fixture
+def impatient_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(databases, "BEGIN", databases.BEGIN.replace("10s", "100ms"))
 
 
 async def keep(database: Database, word: str, *, durable: bool = True) -> str:
@@ -70,10 +45,17 @@ async def keep(database: Database, word: str, *, durable: bool = True) -> str:
     return await database.write(insert, durable=durable)
 
 
+async def keep_on(database: Database) -> None:
+    """Until it fails: what an operator changes, a backend hears of a moment later."""
+    for number in count():
+        await keep(database, f"meanwhile {number}")
+
+
 async def kept(database: Database) -> list[str]:
     return [row["word"] for row in await database.all("select word from kept order by word")]
 
 
+@pytest.mark.slow("starts a server")
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 async def test_a_restarted_server_is_found_again_by_itself(
     server: PostgresServer, database: Database, mode: str
@@ -126,6 +108,7 @@ async def test_a_transaction_whose_backend_is_ended_is_refused_and_undone(
     assert await kept(database) == []
 
 
+@pytest.mark.slow("waits for what never comes")
 async def test_a_silent_network_is_an_outage_and_not_a_wait(impatient: None, proxy: Proxy, database: Database) -> None:
     await asyncio.gather(*(keep(database, f"before {number}") for number in range(3)))
     proxy.silence()
@@ -179,12 +162,12 @@ async def test_a_server_that_became_a_standby_is_left_for_the_new_primary(
     [before] = await database.all("select pg_backend_pid() as process")
     server.set_read_only(True)
     with pytest.raises(StoreUnavailable, match="read-only"):
-        await keep(database, "meanwhile")
+        await keep_on(database)
     [after] = await database.all("select pg_backend_pid() as process")
     assert after["process"] != before["process"]
     server.set_read_only(False)
     await keep(database, "after")
-    assert await kept(database) == ["after", "before"]
+    assert {"after", "before"} <= set(await kept(database))
 
 
 @pytest.mark.slow("starts a second server")
@@ -201,7 +184,7 @@ async def test_of_several_hosts_the_one_that_takes_writes_is_used(server: Postgr
 
 @pytest.mark.parametrize("fate", AtCommit)
 async def test_a_commit_whose_answer_was_lost_is_found_out(
-    impatient: None, proxy: Proxy, database: Database, fate: AtCommit
+    impatient: None, impatient_server: None, proxy: Proxy, database: Database, fate: AtCommit
 ) -> None:
     """G1: never a false success, and never a false failure while the database can still be asked."""
     await keep(database, "before")
@@ -213,7 +196,7 @@ async def test_a_commit_whose_answer_was_lost_is_found_out(
         with pytest.raises(StoreUnavailable, match="Nothing was accepted"):
             await keep(database, "lost")
         assert await kept(database) == ["before"]
-        await keep(database, "lost")  # It can be said again at once: the lost one holds nothing any more.
+        await keep(database, "lost")  # Again: the lost one holds nothing any more.
 
 
 @pytest.mark.parametrize("fate", AtCommit)
@@ -226,6 +209,7 @@ async def test_the_very_first_commit_can_be_found_out_too(
     assert (answer == "lost") == (await kept(database) == ["lost"]) == (fate is AtCommit.CUT_AFTER)
 
 
+@pytest.mark.slow("waits for what does not come")
 async def test_a_commit_that_nobody_can_ask_about_is_never_called_a_success(
     impatient: None, server: PostgresServer, proxy: Proxy, database: Database
 ) -> None:
@@ -262,10 +246,8 @@ async def test_a_statement_that_waits_too_long_for_a_lock_gives_up(
 
 
 async def test_a_client_that_vanishes_in_the_middle_does_not_hold_its_locks_for_long(
-    impatient: None, monkeypatch: pytest.MonkeyPatch, server: PostgresServer, proxy: Proxy, database: Database
+    impatient: None, impatient_server: None, server: PostgresServer, proxy: Proxy, database: Database
 ) -> None:
-    monkeypatch.setattr(databases, "BEGIN", databases.BEGIN.replace("10s", "100ms"))
-
     async def vanish(tx: Transaction) -> None:
         await tx.run("insert into kept (word) values ('held')")
         proxy.silence()
@@ -277,6 +259,7 @@ async def test_a_client_that_vanishes_in_the_middle_does_not_hold_its_locks_for_
         await keep(other, "held")
 
 
+@pytest.mark.slow("the server looks for deadlocks after a second")
 async def test_transactions_that_are_in_each_others_way_are_tried_again(database: Database) -> None:
     await keep(database, "a")
     await keep(database, "b")
@@ -288,7 +271,7 @@ async def test_transactions_that_are_in_each_others_way_are_tried_again(database
         tries += 1
         for word in words:
             await tx.run("update kept set word = word where word = $1", word)
-            if tries <= 2:
+            if tries <= 2 and word == words[0]:
                 await first_locks.wait()
 
     await asyncio.gather(database.write(lambda tx: lock(tx, "a", "b")), database.write(lambda tx: lock(tx, "b", "a")))

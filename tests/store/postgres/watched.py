@@ -66,6 +66,10 @@ class Watched:
         )
 
 
+def _plan(explained: Any) -> Plan:
+    return json.loads(explained)[0]["Plan"]
+
+
 def nodes(plan: Plan) -> Iterator[Plan]:
     yield plan
     for below in plan.get("Plans", ()):
@@ -93,17 +97,19 @@ def watching(watched: Watched, patch: pytest.MonkeyPatch) -> Generator[None]:
             first = query.split(None, 1)[0]
             if not watched.watching or first not in STATEMENTS or query.rstrip().endswith("; commit"):
                 return
-            begin, undo = ("savepoint trial", "rollback to trial") if self.is_in_transaction() else ("begin", "rollback")
+            begin, undo = (
+                ("savepoint trial", "rollback to trial") if self.is_in_transaction() else ("begin", "rollback")
+            )
             await super().execute(begin)
             try:
-                done = await super().fetchval(f"explain (analyze, timing off, format json) {query}", *args)
+                done: Any = await super().fetchval(f"explain (analyze, timing off, format json) {query}", *args)
                 await super().execute(f"prepare trial as {query}; set local plan_cache_mode = force_generic_plan")
                 nothing = f"({', '.join(['null'] * len(args))})" if args else ""
-                generic = await super().fetchval(f"explain (format json) execute trial{nothing}")
+                generic: Any = await super().fetchval(f"explain (format json) execute trial{nothing}")
                 await super().execute("deallocate trial")
             finally:
                 await super().execute(undo)
-            watched.seen.append(Seen(query, *(json.loads(plan)[0]["Plan"] for plan in (done, generic))))
+            watched.seen.append(Seen(query, _plan(done), _plan(generic)))
 
     connect: Any = asyncpg.connect
 

@@ -47,7 +47,8 @@ FIRST = """
     create table migration (number integer primary key, name text not null, breaking integer not null) strict;
     insert into migration (number, name, breaking) values (1, 'first', 0);
     insert into queue (name, max_concurrency, paused_until, pause_reason, misses)
-    values ('capped', 2, null, null, 0), ('paused', null, 1790000060000000, 'repairs', 3), ('plain', null, null, null, 0);
+    values ('capped', 2, null, null, 0), ('paused', null, 1790000060000000, 'repairs', 3),
+           ('plain', null, null, null, 0);
     insert into request (seq, id, tenant, queue, operation, path, model, priority, tag, max_attempts, created_at)
     values (1, 'req_1', 't', 'capped', 'chat.completion', '/chat/completions', 'm', 1, 1.0, 5, 1789999999000000),
            (2, 'req_2', 't', 'capped', 'chat.completion', '/chat/completions', 'm', 1, 2.0, 5, 1789999999000000),

@@ -4,6 +4,12 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from raincheck.core.clock import DAY, Clock
+from raincheck.store.postgres.changes import PostgresChanges
+from raincheck.store.postgres.database import connect
+from raincheck.store.postgres.leases import PostgresLeases
+from raincheck.store.postgres.registry import PostgresRegistry
+from raincheck.store.postgres.requests import PostgresRequests
+from raincheck.store.postgres.upkeep import PostgresBlobs, PostgresUpkeep
 from raincheck.store.protocol import Store
 
 
@@ -15,13 +21,6 @@ async def open_store(url: str, *, clock: Clock | None = None, retention: int = 7
     which all workers share. Raises StoreUnavailable when the database cannot be reached or written, SchemaTooNew when
     a newer Raincheck has changed it.
     """
-    from raincheck.store.postgres.changes import PostgresChanges
-    from raincheck.store.postgres.database import connect
-    from raincheck.store.postgres.leases import PostgresLeases
-    from raincheck.store.postgres.registry import PostgresRegistry
-    from raincheck.store.postgres.requests import PostgresRequests
-    from raincheck.store.postgres.upkeep import PostgresBlobs, PostgresUpkeep
-
     database = await connect(url, clock)
     try:
         async with PostgresChanges(database).running() as changes:

@@ -17,7 +17,7 @@ from raincheck.core.status import Status
 from raincheck.store.group_commit import GroupCommit
 from raincheck.store.postgres.address import STATEMENT_WITHIN, Address, parse
 from raincheck.store.postgres.migrating import migrate
-from raincheck.store.postgres.outages import AGAIN, OUTAGES, unavailable, unopened
+from raincheck.store.postgres.outages import AGAIN, FAILURES, OUTAGES, unavailable, unopened
 from raincheck.store.postgres.pool import Pool
 from raincheck.store.postgres.witness import FORGET, Witness
 from raincheck.store.protocol import Change
@@ -38,6 +38,9 @@ BEGIN = (
     " set local synchronous_commit = "
 )
 
+CONFUSED = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What asyncpg also says of a connection that broke at an awkward moment."""
+
 
 async def connect(url: str, clock: Clock | None) -> "Database":
     """Open the database and bring its tables up to date. With a `clock`, that one tells the time.
@@ -46,17 +49,22 @@ async def connect(url: str, clock: Clock | None) -> "Database":
     SchemaTooNew when a newer Raincheck has changed it.
     """
     address = parse(url)
+    pool = Pool(address)
     try:
-        connection = await address.connect()
+        connection = await pool.acquire()
         try:
             await migrate(connection)
             with suppress(asyncpg.ReadOnlySQLTransactionError):
                 await connection.execute(FORGET)
         finally:
-            connection.terminate()
-    except (*OUTAGES, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            pool.release(connection)
+    except FAILURES as error:
+        await pool.close()
         raise unopened(error, address.place) from error
-    return Database(address, clock)
+    except BaseException:
+        await pool.close()
+        raise
+    return Database(pool, address, clock)
 
 
 @dataclass(slots=True)
@@ -91,9 +99,9 @@ class Database:
     Nothing outlives a transaction on its connection, so a transaction pooler may stand between.
     """
 
-    def __init__(self, address: Address, clock: Clock | None) -> None:
+    def __init__(self, pool: Pool, address: Address, clock: Clock | None) -> None:
         self.address = address
-        self._pool = Pool(address)
+        self._pool = pool
         self._clock = clock
         self._witness = Witness(address)
         self._listeners: list[Callable[[Change], None]] = []
@@ -176,8 +184,9 @@ class Database:
                 await connection.execute(begin, timeout=BEGIN_WITHIN)
             yield connection
         except BaseException as error:
+            lost = _lost(connection, error)
             await self._undo(connection, error)
-            if isinstance(error, asyncpg.InterfaceError) and connection.is_closed():
+            if isinstance(error, CONFUSED) and lost:
                 raise asyncpg.ConnectionDoesNotExistError(str(error)) from error
             raise
         finally:
@@ -261,11 +270,12 @@ class Database:
         try:
             return await read(connection)
         except BaseException as error:
+            lost = _lost(connection, error)
             # An answer that was not waited for would be the next one's.
             connection.terminate()
             if isinstance(error, TimeoutError):
                 self._pool.expire()
-            if isinstance(error, asyncpg.InterfaceError) and connection.is_closed():
+            if isinstance(error, CONFUSED) and lost:
                 raise asyncpg.ConnectionDoesNotExistError(str(error)) from error
             raise
         finally:
@@ -290,5 +300,5 @@ def _check(answer: str) -> None:
 
 def _lost(connection: Any, error: BaseException) -> bool:
     """Whether the error left us without a connection, so that what was asked for may or may not have happened."""
-    gone = isinstance(error, OSError | asyncpg.PostgresConnectionError | asyncpg.ProtocolError)
+    gone = isinstance(error, OSError | asyncpg.PostgresConnectionError | asyncpg.InternalClientError)
     return gone or connection.is_closed() or getattr(error, "severity_en", None) in ("FATAL", "PANIC")

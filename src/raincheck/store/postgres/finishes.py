@@ -71,11 +71,10 @@ async def _lock(tx: Transaction, finishes: Mapping[Fence, Finish]) -> Held:
 
 async def _write(tx: Transaction, held: Held, keep_for: int) -> None:
     await tried(tx, [_try(attempt) for attempt in held.attempts])
-    if held.learns:
-        await limits.learn(tx, held.attempts, now=held.now)
+    if (pauses := _pauses(held.attempts)) or held.learns:
+        await limits.learn(tx, held.attempts, pauses, now=held.now)
     endings = [ending for attempt in held.attempts if (ending := _ending(attempt, keep_for)) is not None]
     returned = [back for attempt in held.attempts if (back := _return(attempt)) is not None]
-    await limits.close(tx, _pauses(held.attempts))
     if endings:
         await end(tx, endings)
     await _measure(tx, held.attempts, held.now)

@@ -143,41 +143,32 @@ async def write_held(tx: Transaction, changed: Mapping[str, Held | None]) -> Non
     )
 
 
-async def close(tx: Transaction, pauses: Mapping[str, int]) -> None:
-    """Let nothing of these queues be claimed before then. No words: they would be another tenant's (G8)."""
-    if not pauses:
-        return
-    await tx.run(
-        """insert into throttle as t (scope, name, paused_until)
-           select 'queue', name, until from unnest($1::text[], $2::bigint[]) as p (name, until) order by name
-           on conflict (scope, name) do update
-              set paused_until = excluded.paused_until, pause_reason = null
-            where coalesce(t.paused_until, 0) < excluded.paused_until""",
-        list(pauses),
-        list(pauses.values()),
-    )
+async def learn(tx: Transaction, attempts: Sequence[Tried], pauses: Mapping[str, int], *, now: int) -> None:
+    """Correct the minute's books by what attempts used in truth, move the adaptive levels that they ran under, and
+    let nothing of the queues with a pause be claimed before it ends.
 
-
-async def learn(tx: Transaction, attempts: Sequence[Tried], *, now: int) -> None:
-    """Correct the minute's books by what attempts used in truth, and move the adaptive levels that they ran under.
-
-    Called while they still count as running.
+    Called while the attempts still count as running. The rows are locked, and made where they are missing, by one
+    statement in the order of their keys: one that is locked later could be waited for in a circle.
     """
     found = await tx.all(
-        """select scope, name, max_concurrency, rpm, tpm, paused_until, pause_reason, level, slowed_at,
-                  first_token, unhurried,
-                  case when level is null then 0
-                       when scope = 'queue'
-                       then (select count(*) from request r where r.queue = t.name and r.status = 'processing')
-                       else (select count(*) from request r where r.upstream = t.name and r.status = 'processing')
-                   end
-             from throttle t
+        """insert into throttle as t (scope, name)
+           select scope, name from throttle
             where ((scope = 'queue' and name = any($1::text[])) or (scope = 'upstream' and name = any($2::text[])))
               and (level is not null or tpm is not null)
+           union
+           select 'queue', name from unnest($3::text[]) name
             order by scope, name
-              for update""",
+           on conflict (scope, name) do update set level = t.level
+           returning t.scope, t.name, t.max_concurrency, t.rpm, t.tpm, t.paused_until, t.pause_reason, t.level,
+                     t.slowed_at, t.first_token, t.unhurried,
+                     case when t.level is null then 0
+                          when t.scope = 'queue'
+                          then (select count(*) from request r where r.queue = t.name and r.status = 'processing')
+                          else (select count(*) from request r where r.upstream = t.name and r.status = 'processing')
+                      end""",
         list({attempt.request.queue for attempt in attempts}),
         list({attempt.request.upstream or "" for attempt in attempts}),
+        list(pauses),
     )
     corrections, levels = Counter[tuple[Scope, str, int]](), list[tuple[Throttled, Level]]()
     for *columns, running in found:
@@ -192,6 +183,7 @@ async def learn(tx: Transaction, attempts: Sequence[Tried], *, now: int) -> None
                 levels.append((throttle, after))
     await _write_corrections(tx, corrections)
     await _write_levels(tx, levels)
+    await _write_pauses(tx, pauses)
 
 
 def _is_under(throttle: Throttled, request: Open) -> bool:
@@ -247,4 +239,17 @@ async def _write_levels(tx: Transaction, levels: Sequence[tuple[Throttled, Level
         [after.slowed_at for _, after in levels],
         [after.first_token for _, after in levels],
         [after.unhurried for _, after in levels],
+    )
+
+
+async def _write_pauses(tx: Transaction, pauses: Mapping[str, int]) -> None:
+    """No words: they would be another tenant's (G8)."""
+    if not pauses:
+        return
+    await tx.run(
+        """update throttle t set paused_until = p.until, pause_reason = null
+             from unnest($1::text[], $2::bigint[]) as p (name, until)
+            where t.scope = 'queue' and t.name = p.name and coalesce(t.paused_until, 0) < p.until""",
+        list(pauses),
+        list(pauses.values()),
     )

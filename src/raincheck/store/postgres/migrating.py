@@ -7,21 +7,19 @@ from typing import Any
 from raincheck.core.errors import SchemaTooNew, StoreUnavailable
 
 OLDEST = 14
+MIGRATED_WITHIN = 3600.0
+"""Seconds for one step: an index over many millions of rows takes its time."""
 LOCK = 0x7261696E
 """The advisory lock under which one process migrates while others that start wait."""
 
 
 async def migrate(connection: Any) -> None:
     """Bring the schema up to date, one transaction per file of `migrations/`. Any number may do so at once."""
-    version = connection.get_server_version()
-    if version[0] < OLDEST:
-        raise StoreUnavailable(
-            f"The store is PostgreSQL {version[0]}.{version[1]}; Raincheck needs {OLDEST} or newer. Upgrade it."
-        )
+    refuse_old(connection)
     steps = sorted(_steps())
     if await connection.fetchval("select to_regclass('migration')") is None:
         async with connection.transaction():
-            await connection.execute("select pg_advisory_xact_lock($1)", LOCK)
+            await connection.execute("select pg_advisory_xact_lock($1)", LOCK, timeout=MIGRATED_WITHIN)
             await connection.execute(
                 "create table if not exists migration"
                 " (number integer primary key, name text not null, breaking boolean not null)"
@@ -36,12 +34,21 @@ async def migrate(connection: Any) -> None:
             await _take(connection, number, name, sql)
 
 
+def refuse_old(connection: Any) -> None:
+    """Raise StoreUnavailable when the server lacks what our statements need."""
+    version = connection.get_server_version()
+    if version[0] < OLDEST:
+        raise StoreUnavailable(
+            f"The store is PostgreSQL {version[0]}.{version[1]}; Raincheck needs {OLDEST} or newer. Upgrade it."
+        )
+
+
 async def _take(connection: Any, number: int, name: str, sql: str) -> None:
     async with connection.transaction():
-        await connection.execute("select pg_advisory_xact_lock($1)", LOCK)
+        await connection.execute("select pg_advisory_xact_lock($1)", LOCK, timeout=MIGRATED_WITHIN)
         if await connection.fetchval("select 1 from migration where number = $1", number):
             return  # Another process was quicker.
-        await connection.execute(sql)
+        await connection.execute(sql, timeout=MIGRATED_WITHIN)
         await connection.execute(
             "insert into migration (number, name, breaking) values ($1, $2, $3)",
             number,

@@ -18,7 +18,6 @@ OUTAGES = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.TargetServerAttributeNotMatched,
-    asyncpg.ProtocolError,
     asyncpg.DuplicatePreparedStatementError,
     asyncpg.InvalidSQLStatementNameError,
 )
@@ -27,9 +26,11 @@ AGAIN = (
     asyncpg.SerializationError,
     # A newer Raincheck has just changed a table under a prepared statement.
     asyncpg.InvalidCachedStatementError,
-    asyncpg.OutdatedSchemaCacheError,
 )
 """Another transaction was in the way, and this one may be tried again from its start."""
+
+FAILURES = (*OUTAGES, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""All that can go wrong while a database is opened."""
 
 
 def unavailable(error: BaseException, place: str = "") -> StoreUnavailable:

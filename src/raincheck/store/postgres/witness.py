@@ -1,13 +1,13 @@
 """After an answer to `commit` was lost: whether it went through.
 
 Each durable commit takes along one row of its own, the number of that commit by that writer, in the same message, so
-it costs no round trip. Who asks later writes the same row and so waits until the commit in doubt is decided.
+it costs no round trip. Who asks later writes the same row, and so waits until the commit in doubt is decided and sees
+to it that one which has not arrived yet comes too late.
 """
 
 import asyncio
 from contextlib import suppress
 from secrets import token_hex
-from typing import Any
 
 from raincheck.core.errors import StoreUnavailable
 from raincheck.store.postgres.address import CONNECT_WITHIN, Address
@@ -15,8 +15,6 @@ from raincheck.store.postgres.outages import OUTAGES
 
 RESOLVE_WITHIN = 10.0
 """Seconds to find out before the caller is told that nobody knows."""
-DECIDED_WITHIN = 1.0
-"""Seconds to let a commit in doubt be decided by itself. The server may wait much longer for a client it lost."""
 FORGET = "delete from witness where seen_at < now() - interval '1 day'"
 
 
@@ -41,12 +39,14 @@ class Witness:
         self._free.append(slot)
 
     def commit(self, slot: int) -> str:
-        """The next commit of a slot, as one message of two statements."""
+        """The next commit of a slot, as one message of two statements. It fails once `committed` has said no to it."""
         self._numbers[slot] += 1
+        number = self._numbers[slot]
         return (
             # Nobody else's words are in it, and a message of two statements takes no parameters.
-            f"insert into witness (writer, number) values ('{self._process}-{slot}', {self._numbers[slot]})"  # noqa: S608
-            " on conflict (writer) do update set number = excluded.number, seen_at = excluded.seen_at; commit"
+            f"insert into witness (writer, number) values ('{self._process}-{slot}', {number})"  # noqa: S608
+            f" on conflict (writer) do update set number = case when witness.number < {number} then {number} end,"
+            " seen_at = excluded.seen_at; commit"
         )
 
     async def committed(self, slot: int) -> bool:
@@ -55,7 +55,7 @@ class Witness:
             async with asyncio.timeout(RESOLVE_WITHIN):
                 while True:
                     with suppress(*OUTAGES):
-                        return await self._look(f"{self._process}-{slot}") == self._numbers[slot]
+                        return await self._decide(slot)
                     await asyncio.sleep(0.1)
         except TimeoutError:
             raise StoreUnavailable(
@@ -64,33 +64,19 @@ class Witness:
                 retry_after=5,
             ) from None
 
-    async def _look(self, writer: str) -> int:
+    async def _decide(self, slot: int) -> bool:
+        number = self._numbers[slot]
         connection = await self._address.connect(command_timeout=CONNECT_WITHIN)
         try:
-            await connection.execute("begin; set local synchronous_commit = off")
-            process = await connection.fetchval("select pg_backend_pid()")
-            answer = asyncio.ensure_future(_number(connection, writer))
-            done, _ = await asyncio.wait([answer], timeout=DECIDED_WITHIN)
-            if not done:
-                await self._end_blockers(process)
-            number = await answer
-            await connection.execute("commit")
-            return number
+            # Waits for a commit that is under way. One that is still on its way will find a higher number, and fail.
+            found = await connection.fetchval(
+                "insert into witness (writer, number) values ($1, $2::bigint + 1) on conflict (writer) do update"
+                " set number = case when witness.number = $2 then $2 else $2 + 1 end returning number",
+                f"{self._process}-{slot}",
+                number,
+            )
         finally:
             connection.terminate()
-
-    async def _end_blockers(self, process: int) -> None:
-        """Show the lost transaction out, so that it is undone; a commit that has begun is finished all the same."""
-        connection = await self._address.connect(command_timeout=CONNECT_WITHIN)
-        try:
-            await connection.execute("select pg_terminate_backend(pid) from unnest(pg_blocking_pids($1)) pid", process)
-        finally:
-            connection.terminate()
-
-
-async def _number(connection: Any, writer: str) -> int:
-    return await connection.fetchval(
-        "insert into witness (writer, number) values ($1, 0)"
-        " on conflict (writer) do update set number = witness.number returning number",
-        writer,
-    )
+        if found != number:
+            self._numbers[slot] = number + 1
+        return found == number

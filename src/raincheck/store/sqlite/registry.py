@@ -183,11 +183,10 @@ class SqliteRegistry:
                  full join (select worker as name, count(*) as running, min(claimed_at) as first_at,
                                    max(claimed_at) as last_at
                               from request where status = 'processing' group by worker) h on h.name = w.name
-                where running > 0 or seen_at > ?
-                order by 1""",
+                where running > 0 or seen_at > ?""",
             (self._database.now() - SEEN_OF_LATE,),
         )
-        return [
+        workers = [
             Worker(
                 name=name,
                 host=host,
@@ -199,6 +198,7 @@ class SqliteRegistry:
             )
             for name, host, pid, version, started_at, seen_at, running in found
         ]
+        return sorted(workers, key=lambda worker: worker.name)
 
     async def drop_worker(self, name: str) -> None:
         def write(tx: Transaction) -> None:

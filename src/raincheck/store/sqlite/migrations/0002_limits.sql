@@ -5,7 +5,6 @@
 alter table request add column upstream text;
 alter table request add column tokens integer not null default 0;
 create index request_at_upstream on request (upstream) where status = 'processing';
-create index request_of_tenant on request (tenant) where status = 'processing';
 create index request_of_worker on request (worker) where status = 'processing';
 
 -- `due_at` of what is set aside because its tenant runs as many as it may: a time that never comes. Such rows are in
