@@ -125,7 +125,7 @@ class Model:
         return claimed
 
     def _take(self, row: Row, now: int) -> None:
-        row.status, row.attempt, row.fence, row.due_at = Status.PROCESSING, row.attempt + 1, row.fence + 1, now + LEASE
+        row.status, row.attempt, row.due_at = Status.PROCESSING, row.attempt + 1, now + LEASE
         lane = (row.queue, row.priority)
         self.virtual_time[lane] = max(self.virtual_time.get(lane, 0.0), row.tag)
 
@@ -241,9 +241,11 @@ class Lives(RuleBasedStateMachine):
     def _claim(self, queue: str, places: int) -> list[Lease]:
         leases = self.do(claimed(self.store, places, queue=queue))
         expected = self.model.claim(queue, places, self.now)
-        assert [(lease.fence, lease.attempt) for lease in leases] == [
-            (Fence(row.id, row.fence), row.attempt) for row in expected
+        assert [(lease.fence.request_id, lease.attempt) for lease in leases] == [
+            (row.id, row.attempt) for row in expected
         ]
+        for row, lease in zip(expected, leases, strict=True):
+            row.fence = lease.fence.number
         self.handed_out += leases
         fences = [lease.fence for lease in self.handed_out]
         assert len(set(fences)) == len(fences), "a fence was handed out twice"

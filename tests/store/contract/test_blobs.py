@@ -79,3 +79,22 @@ async def test_a_name_whose_body_was_deleted_is_forgotten(store: Store, clock: F
     await store.blobs.gone(["a", "c", "unknown"])
     assert await store.blobs.doomed(limit=9) == ["b"]
     await store.blobs.gone([])
+
+
+async def test_noting_a_name_again_puts_its_doom_off(store: Store, clock: FakeClock) -> None:
+    await store.blobs.expect("again", keep_for=MINUTE)
+    clock.advance(seconds=30)
+    await store.blobs.expect("again", keep_for=MINUTE)
+    clock.advance(seconds=30)
+    assert await store.blobs.doomed(limit=9) == []
+    clock.advance(seconds=30)
+    assert await store.blobs.doomed(limit=9) == ["again"]
+
+
+async def test_a_name_that_a_finish_refers_to_is_not_doomed_by_noting_it_again(store: Store, clock: FakeClock) -> None:
+    """G2: a finish whose answer was lost is sent again, and must not cost the body of the first."""
+    await kept_apart(store)
+    await store.blobs.expect("results/a", keep_for=MINUTE)
+    await store.blobs.gone(["results/a"])
+    clock.advance(seconds=60)
+    assert await store.blobs.doomed(limit=9) == []

@@ -158,7 +158,7 @@ MEANT: dict[Act, tuple[int, tuple[str, ...]]] = {
     claim: (40, ("request_ready", "request_due")),
     claim_from_several: (60, ("request_ready",)),
     claim_under_limits: (60, ("request_ready", "request_at_upstream")),
-    claim_beside_a_full_tenant: (60, ("request_ready", "request_of_tenant")),
+    claim_beside_a_full_tenant: (60, ("request_ready", "request_listed_status")),
     finish: (60, ("request_id_key",)),
     finish_many: (3 * 40, ("request_id_key",)),
     cancel: (30, ("request_id_key",)),

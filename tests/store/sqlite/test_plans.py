@@ -199,7 +199,7 @@ MEANT: dict[Act, tuple[str, ...]] = {
         "request_parked (tenant=? AND queue=?)",
         "PRIMARY KEY (scope=? AND name=? AND second",
     ),
-    workers: ("request_of_worker",),
+    workers: ("request_at_upstream",),
     blobs: ("blob_doomed (doomed_at<?)",),
     wake_up: ("request_due", "request_ready (queue=?)"),
     expire: ("request_deadline (deadline<?)",),
@@ -228,9 +228,10 @@ async def test_the_index_that_is_meant_is_used_and_no_table_is_scanned(
     for index in MEANT[act]:
         assert any(index in plan for plan in plans), (index, plans)
     for plan in plans:
-        assert "TEMP B-TREE" not in plan, plans
+        # `workers` counts what runs now, and no more than that, by worker.
+        assert "TEMP B-TREE" not in plan or act is workers, plans
         words = plan.split()
-        assert words[0] != "SCAN" or words[1] in SMALL or "INDEX request_of_worker" in plan, plans
+        assert words[0] != "SCAN" or words[1] in SMALL or "INDEX request_at_upstream" in plan, plans
 
 
 async def cost_of_each_act(folder: Path, others: int) -> dict[str, int]:

@@ -23,6 +23,12 @@ STATEMENT_WITHIN = 20.0
 """Seconds a statement may take before its connection is given up as dead."""
 
 
+PLAN_EACH_TIME = "set plan_cache_mode = force_custom_plan; set jit = off"
+"""A prepared statement would keep the plan it got while the tables were small, and on a small table any plan is good.
+Of a new store, the first hundred thousand requests would be read through again and again, until somebody analyzes
+them. Planning costs some ten microseconds. (Should a pooler leave this to somebody else's transaction, it does no harm.)"""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where a database is. The password is in `dsn` alone, which is not printed."""
@@ -48,7 +54,10 @@ class Address:
     async def _connect(self, host: dict[str, Any], options: dict[str, Any]) -> Any:
         given = {"timeout": CONNECT_WITHIN, "statement_cache_size": self.statements, **host, **options}
         connect: Any = asyncpg.connect
-        return await connect(self.dsn, target_session_attrs=self.target, **given)
+        connection = await connect(self.dsn, target_session_attrs=self.target, **given)
+        if self.statements:
+            await connection.execute(PLAN_EACH_TIME)
+        return connection
 
 
 def parse(url: str) -> Address:

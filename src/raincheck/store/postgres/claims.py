@@ -144,17 +144,17 @@ class Claim:
         if self._handed:
             now, lapses_at = self._locked.now, self._locked.now + self._terms.lease_for
             handed = [(candidate.request, upstream) for candidate, upstream in self._handed]
-            bodies = await hand_out(self._tx, handed, worker=self._terms.worker, now=now, lapses_at=lapses_at)
+            found = await hand_out(self._tx, handed, worker=self._terms.worker, now=now, lapses_at=lapses_at)
             for candidate, upstream in self._handed:
                 self._counts[candidate.request.flow] -= 1
                 self._clocks[candidate.lane] = max(self._clocks.get(candidate.lane, 0.0), candidate.tag)
-                self.leases.append(self._lease(candidate, upstream, bodies[candidate.request.seq]))
+                self.leases.append(self._lease(candidate, upstream, *found[candidate.request.seq]))
         self._late, self._handed = [], []
 
-    def _lease(self, candidate: Candidate, upstream: str, payload: bytes) -> Lease:
+    def _lease(self, candidate: Candidate, upstream: str, fence: int, payload: bytes) -> Lease:
         request = candidate.request
         return Lease(
-            fence=Fence(request.id, request.fence + 1),
+            fence=Fence(request.id, fence),
             tenant=request.tenant,
             queue=request.queue,
             upstream=upstream,

@@ -72,8 +72,8 @@ class Transaction:
     """What one write may use: statements, the moment, and room for what it changed.
 
     Rows are locked in one order everywhere, so that transactions wait for each other but never in a circle: seen,
-    throttle, tenant, request, queue, flow, lane; within a table in the order of the key. (A claim may take requests
-    before tenants, because it skips those that are locked.)
+    request, throttle, spent, tenant, queue, flow, lane; within a table in the order of the key. (A claim may take
+    throttles and tenants before requests, because it skips requests that are locked.)
     """
 
     connection: Any

@@ -135,19 +135,21 @@ def _event(ending: Ending) -> tuple[object, ...]:
 
 async def hand_out(
     tx: Transaction, handed: Sequence[tuple[Open, str]], *, worker: str, now: int, lapses_at: int
-) -> Mapping[int, bytes]:
-    """From pending to processing, each at its upstream: the claim that raises the fence. Returns the payloads by seq.
+) -> Mapping[int, tuple[int, bytes]]:
+    """From pending to processing, each at its upstream: the claim that raises the fence. Returns fences and payloads by
+    seq. The flows are counted by whoever calls, once for all that a claim does.
 
-    The flows are counted by whoever calls, once for all that a claim does.
+    A fence is no lower than the time: a claim is not flushed, so a crash of the database may forget it while its worker
+    lives on, and the number that it had must not be given out again (decision 0012).
     """
     found = await tx.all(
         """update request r
-              set status = 'processing', fence = r.fence + 1, attempt = r.attempt + 1, due_at = $4, worker = $5,
-                  upstream = h.upstream, claimed_at = $6, started_at = coalesce(r.started_at, $6)
+              set status = 'processing', fence = greatest(r.fence + 1, $6), attempt = r.attempt + 1, due_at = $4,
+                  worker = $5, upstream = h.upstream, claimed_at = $6, started_at = coalesce(r.started_at, $6)
              from unnest($1::bigint[], $2::bigint[], $3::text[]) as h (seq, fence, upstream)
              join payload p on p.seq = h.seq
             where r.seq = h.seq and r.fence = h.fence and r.status = 'pending'
-        returning r.seq, p.body""",
+        returning r.seq, r.fence, p.body""",
         [request.seq for request, _ in handed],
         [request.fence for request, _ in handed],
         [upstream for _, upstream in handed],
@@ -156,7 +158,7 @@ async def hand_out(
         now,
     )
     tx.moved.extend((request.id, Status.PROCESSING) for request, _ in handed)
-    return {row["seq"]: row["body"] for row in found}
+    return {seq: (fence, body) for seq, fence, body in found}
 
 
 async def hand_back(tx: Transaction, returned: Sequence[Return]) -> None:

@@ -174,7 +174,8 @@ class PostgresBlobs:
         async def write(tx: Transaction) -> None:
             await tx.run(
                 """delete from blob where name in
-                   (select name from blob where name = any($1::text[]) order by name for update)""",
+                   (select name from blob where name = any($1::text[]) and doomed_at is not null
+                     order by name for update)""",
                 list(names),
             )
 

@@ -49,8 +49,6 @@ create index request_ready on request (queue, priority, tag, seq) where status =
 create index request_due on request (due_at) where due_at is not null;
 create index request_running on request (queue) where status = 'processing';
 create index request_at_upstream on request (upstream) where status = 'processing';
-create index request_of_tenant on request (tenant) where status = 'processing';
-create index request_of_worker on request (worker) where status = 'processing';
 create index request_deadline on request (deadline) where deadline is not null and status = 'pending';
 create index request_purge on request (purge_at) where purge_at is not null;
 create index request_listed on request (tenant, seq);
@@ -188,6 +186,7 @@ create table tenant (
     max_running    integer check (max_running >= 1),
     max_body_bytes bigint
 );
+create index tenant_capped on tenant (name) where max_running is not null;
 
 create table api_key (
     id         text primary key,
@@ -216,6 +215,14 @@ create table blob (
     doomed_at bigint
 );
 create index blob_doomed on blob (doomed_at) where doomed_at is not null;
+
+-- What tells, after the answer to a commit was lost, whether it went through: each writer's last number, written in the
+-- transaction that it counts. A writer is one of a process's connections, so nobody waits for anybody here.
+create table witness (
+    writer  text primary key,
+    number  bigint not null,
+    seen_at timestamptz not null default now()
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
 -- A request as it is read, in the order `rows.py` expects.
 create view record as

@@ -5,7 +5,6 @@
 alter table request add column upstream text;
 alter table request add column tokens integer not null default 0;
 create index request_at_upstream on request (upstream) where status = 'processing';
-create index request_of_worker on request (worker) where status = 'processing';
 
 -- `due_at` of what is set aside because its tenant runs as many as it may: a time that never comes. Such rows are in
 -- no index that a claim reads, so a tenant at its cap costs nobody anything.
@@ -21,6 +20,7 @@ create table parked (
 create index parked_tenant on parked (tenant);
 
 alter table tenant add column max_running integer;
+create index tenant_capped on tenant (name) where max_running is not null;
 
 -- A row only for what is limited or paused: claims of anything else lock nothing.
 create table throttle (
