@@ -26,7 +26,7 @@ from tests.store.builders import (
     success,
 )
 from tests.store.postgres.databases import databases
-from tests.store.postgres.server import psql
+from tests.store.postgres.server import PostgresServer, psql
 from tests.store.postgres.watched import Watched, watching
 
 LARGE = {"request", "payload", "metadata", "result", "attempt", "event", "seen", "blob"}
@@ -210,3 +210,36 @@ async def test_no_act_scans_a_table_and_each_looks_at_as_many_rows_as_it_needs(
                 assert set(indexes) <= watched.indexes(), (name, watched.indexes())
                 assert watched.rows("request") <= most, (name, watched.rows("request"))
     databases().give_back(url)
+
+
+@pytest.mark.slow("starts a server that analyzes nothing, and submits 20,000 requests")
+async def test_a_new_store_is_not_read_through_before_anybody_analyzed_it() -> None:
+    """G11: a plan that was made while the tables were small is not kept."""
+    with PostgresServer(autovacuum="off") as server:
+        async with open_store(server.url()) as store:
+            await _turns(store, 10)
+            for _ in range(20):
+                await submitted(store, 1_000)
+            before = server.psql(ROWS_READ)
+            await _turns(store, 20)
+        # The connections are closed by now: only then does each of them say how much it has read. A place counts up to
+        # a thousand rows; reading through them would be more than a million.
+        assert int(server.psql(ROWS_READ)) - int(before or 0) < 20 * 1_000 + 5_000
+
+
+ROWS_READ = """select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)
+                 from pg_stat_user_tables where relname = 'request'"""
+
+
+async def _turns(store: Store, count: int) -> None:
+    for _ in range(count):
+        [request] = await submitted(store)
+        await store.requests.get("t", request.id)
+        await store.requests.place("t", request.id)
+        await store.requests.cancel("t", request.id)
+        lease = await running(store, queue="own")
+        await store.leases.finish([success(lease)])
+        [lease] = await claimed(store) or [lease]
+        await store.leases.finish([retry(lease, 0)])
+        await store.leases.ready()
+        await store.leases.next_due()

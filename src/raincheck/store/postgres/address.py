@@ -26,7 +26,8 @@ STATEMENT_WITHIN = 20.0
 PLAN_EACH_TIME = "set plan_cache_mode = force_custom_plan; set jit = off"
 """A prepared statement would keep the plan it got while the tables were small, and on a small table any plan is good.
 Of a new store, the first hundred thousand requests would be read through again and again, until somebody analyzes
-them. Planning costs some ten microseconds. (Should a pooler leave this to somebody else's transaction, it does no harm.)"""
+them. Planning costs some ten microseconds. (Should a pooler leave this to somebody else's transaction, it does no
+harm.)"""
 
 
 @dataclass(frozen=True, slots=True)
