@@ -28,7 +28,75 @@ class Mutation:
 
 
 CONTRACT = ("tests/store/contract", "tests/store/test_machine.py")
-MUTATIONS: tuple[Mutation, ...] = ()
+SQLITE = (*CONTRACT, "tests/store/sqlite", "-k", "not postgres")
+POSTGRES = (*CONTRACT, "tests/store/postgres", "-k", "not [sqlite")
+MUTATIONS = (
+    Mutation(
+        "G2 on SQLite: no fence in a finish",
+        f"{STORE}/sqlite/leases.py",
+        """from request where id = ? and fence = ? and status = 'processing'\"\"\",""",
+        """from request where id = ? and ? is not null and status = 'processing'\"\"\",""",
+        SQLITE,
+    ),
+    Mutation(
+        "G2 on SQLite: two processes own the file, and claim from it",
+        f"{STORE}/sqlite/database.py",
+        "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)",
+        SQLITE,
+    ),
+    Mutation(
+        "G6 on SQLite: no event from cancel",
+        f"{STORE}/sqlite/requests.py",
+        "            ends.end(tx, request, Status.CANCELLED, keep_until=tx.now + self._retention)",
+        "            ends.end(tx, request, Status.CANCELLED, keep_until=tx.now + self._retention)\n"
+        '            tx.run("delete from event where request_seq = ?", (request.seq,))',
+        SQLITE,
+    ),
+    Mutation(
+        "G1 on SQLite: no flush of a submit",
+        f"{STORE}/sqlite/database.py",
+        'synchronous = "full" if durable else "normal"',
+        'synchronous = "normal"',
+        SQLITE,
+    ),
+    Mutation(
+        "G2 on PostgreSQL: no fence in a finish",
+        f"{STORE}/postgres/finishes.py",
+        "join request r on r.id = f.id and r.fence = f.fence and r.worker is not null",
+        "join request r on r.id = f.id and r.worker is not null",
+        POSTGRES,
+    ),
+    Mutation(
+        "G2 on PostgreSQL: no row lock in a claim",
+        f"{STORE}/postgres/claims.py",
+        "limit o.wanted\n                     for update of r skip locked) head",
+        "limit o.wanted) head",
+        POSTGRES,
+    ),
+    Mutation(
+        "G6 on PostgreSQL: no event from cancel",
+        f"{STORE}/postgres/requests.py",
+        "            await end(tx, [Ending(request, Status.CANCELLED, self._retention) for request in ending])",
+        "            await end(tx, [Ending(request, Status.CANCELLED, self._retention) for request in ending])\n"
+        '            await tx.run("delete from event where request_seq = any($1)", [each.seq for each in ending])',
+        POSTGRES,
+    ),
+    Mutation(
+        "G1 on PostgreSQL: no flush of a submit",
+        f"{STORE}/postgres/database.py",
+        'self._begun("on" if durable else "off")',
+        'self._begun("off")',
+        POSTGRES,
+    ),
+    Mutation(
+        "G7 on PostgreSQL: no lock on a limit",
+        f"{STORE}/postgres/limits.py",
+        "                  for update)",
+        "                  )",
+        POSTGRES,
+    ),
+)
 
 
 def main() -> int:
