@@ -48,7 +48,7 @@ async def _reach_postgresql(url: str, found: Reached) -> None:
         raise unopened(error, address.place) from error
     refuse_old(connection)
     version = connection.get_server_version()
-    found.facts.append(f"the store is PostgreSQL {version[0]}.{version[1]}, {address.place}")
+    found.facts.append(f"the store is PostgreSQL {version.major}.{version.micro}, {address.place}")
     found.warnings += await probe(url)
 
 

@@ -43,7 +43,7 @@ class Databases:
                 return url
         if self._template is None:
             await self._make_template()
-        return await self._make(f"template {self._template} strategy file_copy")
+        return await self._make(f"template {self._template}")
 
     def give_back(self, url: str) -> None:
         self._left.append(url)
@@ -69,7 +69,9 @@ class Databases:
         name = next(self._names)
         connection = await asyncpg.connect(self._server)
         try:
-            await connection.execute(f"create database {name} {how}")
+            # Before 15 there is no other way.
+            by_file = "strategy file_copy" if how and connection.get_server_version().major >= 15 else ""
+            await connection.execute(f"create database {name} {how} {by_file}")
         finally:
             await connection.close()
         self._made.append(name)
@@ -95,7 +97,7 @@ class Databases:
 async def empty() -> AsyncGenerator[str]:
     """The URL of a database without any table, for the time of the block."""
     name = f"raincheck_bare_{token_hex(4)}"
-    psql(shared(), f"create database {name} strategy file_copy")
+    psql(shared(), f"create database {name}")
     try:
         yield urlunsplit(urlsplit(shared())._replace(path=f"/{name}"))
     finally:

@@ -72,6 +72,6 @@ async def test_a_step_that_fails_leaves_nothing_of_it(bare: str) -> None:
 
 
 async def test_a_user_who_may_not_create_tables_is_told_what_to_grant(bare: str) -> None:
-    psql(bare, "drop role if exists guest", "create role guest login")
+    psql(bare, "drop role if exists guest", "create role guest login", "revoke create on schema public from public")
     with pytest.raises(StoreUnavailable, match="grant it create"):
         await connect(bare.replace("postgres@", "guest@"), None)

@@ -37,9 +37,9 @@ async def migrate(connection: Any) -> None:
 def refuse_old(connection: Any) -> None:
     """Raise StoreUnavailable when the server lacks what our statements need."""
     version = connection.get_server_version()
-    if version[0] < OLDEST:
+    if version.major < OLDEST:
         raise StoreUnavailable(
-            f"The store is PostgreSQL {version[0]}.{version[1]}; Raincheck needs {OLDEST} or newer. Upgrade it."
+            f"The store is PostgreSQL {version.major}.{version.micro}; Raincheck needs {OLDEST} or newer. Upgrade it."
         )
 
 

@@ -68,13 +68,16 @@ class Witness:
         number = self._numbers[slot]
         connection = await self._address.connect(command_timeout=CONNECT_WITHIN)
         try:
-            # Waits for a commit that is under way. One that is still on its way will find a higher number, and fail.
-            found = await connection.fetchval(
-                "insert into witness (writer, number) values ($1, $2::bigint + 1) on conflict (writer) do update"
-                " set number = case when witness.number = $2 then $2 else $2 + 1 end returning number",
-                f"{self._process}-{slot}",
-                number,
-            )
+            async with connection.transaction():
+                # As far as the commit itself was to go: to the standby as well, where one is waited for (G1).
+                await connection.execute("set local synchronous_commit = on")
+                # Waits for a commit that is under way. One still on its way will find a higher number, and fail.
+                found = await connection.fetchval(
+                    "insert into witness (writer, number) values ($1, $2::bigint + 1) on conflict (writer) do update"
+                    " set number = case when witness.number = $2 then $2 else $2 + 1 end returning number",
+                    f"{self._process}-{slot}",
+                    number,
+                )
         finally:
             connection.terminate()
         if found != number:
