@@ -302,6 +302,7 @@ def _row(*cells: str) -> str:
 LOG_EVENTS = {
     "blobs.down": "The object store takes no big results; they are kept in memory and written when it does again.",
     "blobs.up": "The object store takes big results again.",
+    "clock.off": "This machine's clock is `behind` the store's by so many seconds (below 0: ahead): see to its NTP.",
     "http.crashed": "A call met an error nobody expected; `x_request_id` is what its caller was shown.",
     "lease.lost": "An attempt ended after its lease was lost; what it had to say is not recorded.",
     "queue.paused": "An upstream asked to be left alone: the queue gives nothing before `until` (Unix seconds).",

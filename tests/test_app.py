@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from raincheck.app import Role, keep_going, running
+from raincheck.core.clock import HOUR, now
 from raincheck.core.errors import SettingsInvalid
 from raincheck.core.model import Limits, Worker
 from raincheck.core.settings import Settings, UpstreamSettings
@@ -26,6 +27,24 @@ async def test_a_server_that_must_not_be_bound_starts_no_upstream(tmp_path: Path
     with pytest.raises(SettingsInvalid, match="Refusing to listen"):
         async with running(settings):
             pass
+
+
+@pytest.mark.slow("starts a PostgreSQL")
+async def test_a_clock_that_is_not_the_databases_is_told_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from raincheck.store.postgres import clocks
+    from tests.store.postgres.databases import databases
+
+    url = await databases().lend()
+    with logged() as events:
+        async with running_server(tmp_path, store_url=url):
+            assert [each for each in events if each["event"] == "clock.off"] == []
+        monkeypatch.setattr(clocks, "now", lambda: now() + HOUR)
+        async with running_server(tmp_path, store_url=url):
+            [told] = [each for each in events if each["event"] == "clock.off"]
+    databases().give_back(url)
+    assert told["behind"] == pytest.approx(-3600, abs=1)
 
 
 async def test_a_loop_goes_on_after_a_fault_of_its_own() -> None:
@@ -158,7 +177,8 @@ async def test_a_workers_port_answers_how_it_is_and_nothing_else(tmp_path: Path)
         assert (await worker.get("/health/live")).status == 200
         assert (await worker.get("/health/ready")).json["store"] == "ok"
         assert b"raincheck_claimed" in (await worker.get("/metrics")).body
-        assert (await worker.get("/v1/requests")).status == 404
+        unknown = await worker.get("/v1/requests")
+        assert (unknown.status, "/schema" in unknown.json["error"]["message"]) == (404, False)
         assert (await worker.post("/v1/chat/completions", a_chat())).status == 404
         await worker.key()
     async with running_server(tmp_path, create=create_probes) as worker:

@@ -198,14 +198,32 @@ async def test_an_outage_of_the_store_is_told_once_and_so_is_its_end(tmp_path: P
     ]
 
 
-def test_an_outage_of_the_object_store_is_told_with_its_cause() -> None:
+async def test_what_need_not_be_kept_does_not_end_an_outage(tmp_path: Path) -> None:
+    """A claim succeeds on a file that nobody can open any more, and no submit does."""
+    path, gone = tmp_path / "it.db", tmp_path / "gone.db"
+    with logged() as events:
+        async with open_store(path, clock=now) as raw:
+            store = observe(raw, Metrics())
+            await submit(raw, queue="q")
+            path.rename(gone)
+            for _ in range(3):
+                with pytest.raises(StoreUnavailable):
+                    await store.leases.finish([])
+                await claim(store)
+            assert [each["event"] for each in events if each["event"].startswith("store.")] == ["store.down"]
+            gone.rename(path)
+            await claim(store)
+    assert [each["event"] for each in events if each["event"].startswith("store.")] == ["store.down", "store.up"]
+
+
+def test_an_outage_of_the_object_store_is_told_with_its_cause_and_without_its_key() -> None:
     with logged() as events:
         error = StoreUnavailable("The object store cannot be used just now.")
-        error.__cause__ = OSError("no such bucket")
+        error.__cause__ = OSError("404: <Error><Code>NoSuchBucket</Code>\n<AWSAccessKeyId>AKIAEXAMPLE</AWSAccessKeyId>")
         telemetry.object_store(error)
         telemetry.object_store(None)
     assert [(each["event"], each.get("reason")) for each in events] == [
-        ("blobs.down", "no such bucket"),
+        ("blobs.down", "404: NoSuchBucket"),
         ("blobs.up", None),
     ]
 

@@ -107,6 +107,7 @@ async def running(
     async with AsyncExitStack() as stack:
         raw_store = await stack.enter_async_context(open_store(settings))
         store = telemetry.observe(raw_store, metrics)
+        await _compare_clocks(settings.store_url)
         objects = open_blobs(settings.blobs_url) if settings.blobs_url else None
         if role is not Role.WORKER and (problem := await _bind_problem(settings, store)) is not None:
             raise SettingsInvalid(problem)
@@ -178,6 +179,18 @@ def open_store(settings: Settings) -> AbstractAsyncContextManager[Store]:
     from raincheck.store.postgres import open_store as open_postgres
 
     return open_postgres(settings.store_url, retention=settings.retention)
+
+
+async def _compare_clocks(store_url: str) -> None:
+    """What is accepted is stamped here, what is due is decided in the database: say when the two disagree."""
+    if not is_postgresql(store_url):
+        return
+    from raincheck.store.postgres import clocks
+
+    with suppress(StoreUnavailable):
+        behind = await clocks.lag(store_url)
+        if abs(behind) > clocks.LEEWAY:
+            telemetry.clock_off(behind)
 
 
 async def keep_going(name: str, loop: Callable[[], Awaitable[object]], *, again_after: float = AGAIN_AFTER) -> None:

@@ -8,7 +8,7 @@ docs/reference/telemetry.md lists them.
 import asyncio
 import sys
 from collections import Counter as Count
-from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TextIO, TypeVar, assert_never, cast
@@ -22,7 +22,8 @@ from raincheck.core.errors import RaincheckError, StoreUnavailable
 from raincheck.core.model import Beat, Claimed, Fence, Finish, NewRequest, Offer, Queue, Submitted, Throttle
 from raincheck.core.outcome import Ended, Failure, Released, Reply, RequestError, Retry, Succeeded
 from raincheck.core.status import Status
-from raincheck.store.protocol import Change, Leases, Requests, Store
+from raincheck.store.blobs import in_short
+from raincheck.store.protocol import Change, Leases, Requests, Store, Upkeep
 from raincheck.upstream.catalogue import Member
 from raincheck.upstream.protocol import Report, Upstream, Work
 
@@ -60,6 +61,7 @@ OUR_CODES = frozenset(
 )
 """The codes of reasons that Raincheck itself gives, all that are logged; docs/reference/errors.md explains them."""
 
+T = TypeVar("T")
 M = TypeVar("M", bound=MetricWrapperBase)
 
 
@@ -136,6 +138,11 @@ def attempt_crashed(error: Exception, request_id: str) -> None:
     log.error("request.crashed", id=request_id, exc_info=error)
 
 
+def clock_off(lag: int) -> None:
+    """Log that this machine's clock is so many microseconds behind the store's."""
+    log.warning("clock.off", behind=round(seconds(lag), 3))
+
+
 def stumbled(error: Exception, loop: str) -> None:
     """Log what nobody expected of one of the server's own loops; it goes on."""
     log.error("server.loop_crashed", loop=loop, exc_info=error)
@@ -146,7 +153,7 @@ def object_store(trouble: StoreUnavailable | None) -> None:
     if trouble is None:
         log.info("blobs.up")
     else:
-        log.warning("blobs.down", reason=str(trouble.__cause__ or trouble))
+        log.warning("blobs.down", reason=in_short(trouble.__cause__ or trouble))
 
 
 def health(member: Member) -> None:
@@ -270,7 +277,7 @@ def observe(store: Store, metrics: Metrics) -> Store:
     return replace(
         store,
         requests=_ObservedRequests(store.requests, metrics, moves),
-        leases=_ObservedLeases(store.leases, metrics, moves),
+        leases=_ObservedLeases(store.leases, store.upkeep, metrics, moves),
     )
 
 
@@ -367,8 +374,9 @@ class _ObservedRequests:
 class _ObservedLeases:
     """Claims and finishes, spoken of, and whether the store can be written; everything else is passed on."""
 
-    def __init__(self, inner: Leases, metrics: Metrics, moves: _Moves) -> None:
+    def __init__(self, inner: Leases, upkeep: Upkeep, metrics: Metrics, moves: _Moves) -> None:
         self._inner = inner
+        self._upkeep = upkeep
         self._metrics = metrics
         self._moves = moves
         self._log = log.bind()
@@ -376,8 +384,7 @@ class _ObservedLeases:
         self.next_due, self.ready = inner.next_due, inner.ready
 
     async def claim(self, offers: Sequence[Offer], *, worker: str, lease_for: int) -> Claimed:
-        with self._written():
-            claimed = await self._inner.claim(offers, worker=worker, lease_for=lease_for)
+        claimed = await self._written(self._inner.claim(offers, worker=worker, lease_for=lease_for))
         for lease in claimed.leases:
             request_id, queue = lease.fence.request_id, self._metrics.label(lease.queue)
             self._moves.queues[request_id] = lease.queue
@@ -388,31 +395,37 @@ class _ObservedLeases:
         return claimed
 
     async def extend(self, beats: Sequence[Beat], *, lease_for: int) -> set[Fence]:
-        with self._written():
-            return await self._inner.extend(beats, lease_for=lease_for)
+        return await self._written(self._inner.extend(beats, lease_for=lease_for))
 
     async def finish(self, finishes: Sequence[Finish]) -> list[Fence]:
         ids = [finish.fence.request_id for finish in finishes]
         queues = [self._moves.queues.get(request_id) for request_id in ids]
-        with self._moves.asked(ids), self._written():
-            lost = await self._inner.finish(finishes)
+        with self._moves.asked(ids):
+            lost = await self._written(self._inner.finish(finishes))
         for finish, queue in zip(finishes, queues, strict=True):
             self._speak_of(finish, queue, lost=finish.fence in lost)
         return lost
 
-    @contextmanager
-    def _written(self) -> Generator[None]:
+    async def _written(self, write: Awaitable[T]) -> T:
         """Says once that the store cannot be written, and once that it can be again."""
         try:
-            yield
+            written = await write
         except StoreUnavailable as error:
             if not self._down:
                 self._down = True
                 self._log.warning("store.down", reason=error.message)
             raise
         if self._down:
-            self._down = False
-            self._log.info("store.up")
+            await self._look_again()
+        return written
+
+    async def _look_again(self) -> None:
+        """What need not be kept, as a claim, can be written before what must be."""
+        with suppress(StoreUnavailable):
+            await self._upkeep.check()
+            if self._down:
+                self._down = False
+                self._log.info("store.up")
 
     def _speak_of(self, finish: Finish, queue: str | None, *, lost: bool) -> None:
         said = self._log.bind(id=finish.fence.request_id, upstream=finish.upstream)

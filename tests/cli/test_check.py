@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from raincheck.cli.check import reference_page, sample_file
+from raincheck.core.clock import HOUR, now
 from raincheck.core.settings import (
     OTHER_VARIABLES,
     QUEUE_SETTINGS,
@@ -89,11 +90,49 @@ def test_a_postgresql_that_answers_is_told_with_its_version_and_where_big_result
     assert "big results stay in the database" in ended.stdout
 
 
+@pytest.mark.slow("starts a PostgreSQL")
+def test_a_clock_that_is_not_the_databases_is_a_warning(monkeypatch: pytest.MonkeyPatch):
+    from raincheck.store.postgres import clocks
+    from tests.store.postgres.databases import databases
+
+    url = asyncio.run(databases().lend())
+    assert "clock" not in checked(url).stdout
+    monkeypatch.setattr(clocks, "now", lambda: now() - HOUR)
+    ended = checked(url)
+    databases().give_back(url)
+    assert ended.code == 0
+    assert "warning: this machine's clock is 1h behind the store's" in ended.stdout
+
+
 def test_a_postgresql_that_is_not_there_is_an_error_without_its_password():
     ended = checked("postgresql://me:hush@127.0.0.1:1/raincheck")
     assert ended.code == 1
     assert "error: The store raincheck at 127.0.0.1:1 cannot be opened: nothing listens there" in ended.stdout
     assert "hush" not in ended.stdout + ended.stderr
+
+
+def test_a_database_that_is_away_does_not_hide_what_else_is_wrong(tmp_path: Path):
+    (tmp_path / "file").touch()
+    ended = checked("postgresql://127.0.0.1:1/raincheck", RAINCHECK_STORE_BLOBS=f"{tmp_path.as_uri()}/file/blobs")
+    assert ended.code == 1
+    assert "nothing listens there" in ended.stdout
+    assert "error: store.blobs:" in ended.stdout
+
+
+def test_what_a_worker_refuses_is_an_error(tmp_path: Path):
+    text = '[[upstream]]\nname = "f"\nkind = "python"\nmodels = ["m"]\nhandler = "no_such_module:run"\n'
+    missing = run("check", "--config", a_file(tmp_path, text))
+    assert missing.code == 1
+    assert "error: upstream f (needed by all but `serve --no-worker`): The handler" in missing.stdout
+    assert "no module 'no_such_module'" in missing.stdout
+    auto = run("check", "--config", a_file(tmp_path, text + 'max_concurrency = "auto"'))
+    assert auto.code == 1
+    assert 'error: upstream f: max_concurrency "auto" is for servers' in auto.stdout
+
+
+def test_programs_are_told_the_facts_too(tmp_path: Path):
+    told = run("check", "--config", a_file(tmp_path, "lease = 30"), "--json").json
+    assert told["facts"][0] == "would serve local (local) on 127.0.0.1:8421"
 
 
 def test_a_password_in_the_file_is_a_warning_that_names_the_variable(tmp_path: Path):

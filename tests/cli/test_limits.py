@@ -1,11 +1,14 @@
 """`raincheck queues` and `raincheck upstreams`: limits and pauses set beside a running server, and told."""
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from raincheck.cli.show import print_table
+from raincheck.cli.standing import COLUMNS
 from tests.cli.desk import Ended, run, run_at
 from tests.server import Running, running_server
 
@@ -46,6 +49,31 @@ def test_a_family_by_itself_lists(tmp_path: Path):
     upstreams(tmp_path, "set", "gpu", "--rpm", "60")
     assert upstreams(tmp_path).lines == upstreams(tmp_path, "list").lines == ["gpu\t0\t60 a minute\t"]
     assert upstreams(tmp_path, "--json").json[0]["rpm"] == 60
+
+
+@pytest.mark.parametrize("family", ["queues", "upstreams", "tenants"])
+def test_an_option_before_the_subcommand_is_refused_and_not_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+):
+    monkeypatch.chdir(tmp_path)
+    for options in (at(tmp_path / "other"), ["--json"], ["--config", "raincheck.toml"]):
+        ended = run(family, *options, "list")
+        assert ended.code == 2
+        told = " ".join(ended.stderr.replace("│", " ").split())
+        assert f"options stand after the subcommand: list … {options[0]}" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_name_leaves_room_for_the_numbers_in_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    print_table(COLUMNS["queue"], [("m" * 75, "1234", "56", "3m", "7 at once", "")], empty="")
+    shown = capsys.readouterr().out
+    assert "1234" in shown
+    assert "7 at once" in shown
+    assert shown.count("m") >= 75
 
 
 def test_a_pause_has_a_reason_and_an_end_or_lasts_until_it_is_resumed(tmp_path: Path):
@@ -92,6 +120,16 @@ def test_a_name_that_nobody_has_heard_of_is_told_and_kept_all_the_same(tmp_path:
     first = queues(tmp_path, "set", "qwen", "--rpm", "5")
     assert (first.code, "there is no queue 'qwen' yet" in first.stderr) == (0, True)
     assert queues(tmp_path, "set", "qwen", "--rpm", "6").stderr == ""
+
+
+def test_of_an_upstream_only_what_the_store_can_know_is_told(tmp_path: Path):
+    first = upstreams(tmp_path, "pause", "up")
+    assert (first.code, "no limits or pauses were recorded for an upstream 'up' so far" in first.stderr) == (0, True)
+    assert upstreams(tmp_path, "resume", "up").stderr == ""
+    assert upstreams(tmp_path).stderr.strip() == "no upstream has a limit or a pause"
+    config = tmp_path / "raincheck.toml"
+    config.write_text('[[upstream]]\nname = "named"\nbase_url = "http://h"\n')
+    assert upstreams(tmp_path, "pause", "named", "--config", str(config)).stderr == ""
 
 
 def test_who_only_looks_makes_no_store(tmp_path: Path):

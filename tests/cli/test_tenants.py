@@ -37,6 +37,15 @@ def test_tenants_with_keys_are_listed_beside_the_default_one(tmp_path: Path):
     assert tenants(tmp_path).lines == ["default\t1\t\t\t", "lab\t2\t5\t2\t"]
 
 
+def test_a_tenant_without_a_key_may_be_a_slip_of_the_pen_and_is_told(tmp_path: Path):
+    store = ["--store", f"sqlite:///{tmp_path / 'raincheck.db'}"]
+    first = tenants(tmp_path, "set", "lab", "--weight", "2")
+    assert (first.code, "tenant 'lab' has no key yet" in first.stderr) == (0, True)
+    run("keys", "create", "a", "--tenant", "lab", *store)
+    assert tenants(tmp_path, "set", "lab", "--weight", "3").stderr == ""
+    assert tenants(tmp_path, "set", "default", "--weight", "3").stderr == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -359,6 +359,9 @@ def test_a_password_in_the_file_is_a_warning_and_nowhere_shown(tmp_path: Path):
 def test_big_results_go_beside_a_sqlite_file_and_where_they_are_told_to(tmp_path: Path):
     beside = load(environ={}, flags={"store.url": str(tmp_path / "a b" / "it.db")})
     assert beside.blobs_url == f"{tmp_path.as_uri()}/a%20b/raincheck-blobs"
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "link.db").symlink_to(tmp_path / "a b" / "it.db")
+    assert load(environ={}, flags={"store.url": str(tmp_path / "link.db")}).blobs_url == beside.blobs_url
     assert load(environ={"RAINCHECK_STORE_URL": "postgresql://db/x"}).blobs_url is None
     for told, taken in (
         ("s3://bucket/prefix/", "s3://bucket/prefix"),

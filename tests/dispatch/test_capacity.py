@@ -50,6 +50,15 @@ def test_a_pair_that_is_held_back_gets_no_place() -> None:
     }
 
 
+def test_there_is_a_place_to_spare_only_where_one_could_be_reserved() -> None:
+    capacity = a_capacity(a=1, b=1)
+    assert capacity.spare(["small"])
+    assert not capacity.spare([])
+    assert capacity.reserve(["small"], but={("small", "b")}) == {("small", "a"): 1}
+    assert not capacity.spare(["small"], but={("small", "b")})
+    assert capacity.spare(["small", "other"], but={("small", "b")})
+
+
 def test_an_adaptive_upstream_has_as_many_places_here_as_its_level_may_ever_have() -> None:
     """G7: the level itself is the store's to keep."""
     capacity = Capacity(Catalogue([Member(Scripted("a"), ["*"], "auto")], now))

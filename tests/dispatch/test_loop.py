@@ -18,6 +18,7 @@ from raincheck.dispatch.loop import LOOK_EVERY, RECORD_WITHIN
 from raincheck.store.protocol import Change, Leases, Store
 from raincheck.upstream.protocol import Report, Work
 from tests.dispatch.engine import DONE, Engine, Scripted, an_engine, answering, failing
+from tests.store.builders import a_request
 
 
 async def forever(_: Work, __: Report) -> Reply:
@@ -483,6 +484,11 @@ async def watched(folder: Path, *upstreams: Scripted, **options: Any) -> AsyncGe
         yield engine, seen[0]
 
 
+def at_once() -> asyncio.Timeout:
+    """Less than until the next look without a hint."""
+    return asyncio.timeout(LOOK_EVERY / SECOND / 2)
+
+
 async def heard() -> None:
     """The hints of the last commit have been passed on, and attempts have begun."""
     for _ in range(3):
@@ -717,18 +723,76 @@ async def test_a_clock_that_is_set_back_stops_no_heartbeat(tmp_path: Path) -> No
         assert (await engine.store.requests.get("t", id_)).due_at == pytest.approx(before - back, abs=SECOND)
 
 
-@pytest.mark.slow("submits hundreds of requests, one by one")
+@pytest.mark.slow("submits over a thousand requests")
 @pytest.mark.parametrize("limit", [None, 4])
 async def test_a_tenant_at_its_cap_delays_nobody_however_much_it_queues(tmp_path: Path, limit: int | None) -> None:
-    """G7: what is set aside for it takes more than one claim, and those go on at once."""
+    """G7: what is set aside for it takes many claims, and those go on at once."""
     upstream = Scripted(script=forever)
-    async with an_engine(tmp_path, [upstream], places=4) as engine:
+    async with an_engine(tmp_path, [upstream], places=8) as engine:
         await engine.store.registry.put_tenant(Tenant("greedy", max_running=1))
         await engine.store.registry.set_limits("upstream", "up", Limits(max_concurrency=limit))
-        for _ in range(250):
-            await engine.submit(tenant="greedy", priority=Priority.PRIORITY)
+        herd = [a_request(tenant="greedy", priority=Priority.PRIORITY, created_at=now()) for _ in range(1_300)]
+        await engine.store.requests.submit(herd)
         modest = [await engine.submit() for _ in range(3)]
-        async with asyncio.timeout(2):
+        async with at_once():
             for id_ in modest:
                 await engine.until(id_, lambda request: request.status is Status.PROCESSING)
+            while len(engine.dispatcher.running) < 4:
+                await asyncio.sleep(0)
         assert len(engine.dispatcher.running) == 4
+
+
+async def test_what_is_submitted_while_a_claim_is_under_way_does_not_wait_beside_free_places(tmp_path: Path) -> None:
+    """G3: every place is reserved then, though most of them are about to be given back."""
+    async with watched(tmp_path, Scripted(script=forever)) as (engine, leases):
+        claim, ids = leases.claim, list[str]()
+
+        async def slow(offers: Sequence[Offer], *, worker: str, lease_for: int) -> Claimed:
+            claimed = await claim(offers, worker=worker, lease_for=lease_for)
+            if len(ids) < 3:
+                ids.append(await engine.submit(queue="other"))
+            return claimed
+
+        leases.claim = slow  # pyright: ignore[reportAttributeAccessIssue]
+        await engine.submit()
+        async with at_once():
+            while len(ids) < 3:
+                await heard()
+            for id_ in ids:
+                await engine.until(id_, lambda request: request.status is Status.PROCESSING)
+
+
+async def test_places_that_one_queue_cannot_use_go_to_another_at_once(tmp_path: Path) -> None:
+    """G3: each was offered its share of the places, and one has no use for its own."""
+    async with an_engine(tmp_path, [], started=False) as engine:
+        ids = [await engine.submit(queue=queue) for queue in ("other", "small", "small", "small")]
+    async with an_engine(tmp_path, [Scripted(script=forever)]) as engine, at_once():
+        for id_ in ids:
+            await engine.until(id_, lambda request: request.status is Status.PROCESSING)
+
+
+@pytest.mark.parametrize("limits", [Limits(rpm=1), Limits(max_concurrency=1)], ids=["rpm", "max_concurrency"])
+async def test_an_upstream_at_its_limit_holds_nothing_back_from_another_that_is_free(
+    tmp_path: Path, limits: Limits
+) -> None:
+    """G7."""
+    tight, free = Scripted("tight", script=forever), Scripted("free", script=forever)
+    async with an_engine(tmp_path, [tight, free]) as engine:
+        await engine.store.registry.set_limits("upstream", "tight", limits)
+        async with at_once():
+            for _ in range(4):
+                id_ = await engine.submit()
+                await engine.until(id_, lambda request: request.status is Status.PROCESSING)
+                await heard()
+        assert (len(tight.works), len(free.works)) == (1, 3)
+
+
+async def test_a_held_back_pair_that_found_the_queue_empty_elsewhere_costs_no_more_claims(tmp_path: Path) -> None:
+    tight, free = Scripted("tight", script=forever), Scripted("free", script=forever)
+    async with watched(tmp_path, tight, free, started=False) as (engine, leases):
+        await engine.store.registry.pause("upstream", "tight", until=now() + 60 * SECOND)
+        await engine.submit()
+        for _ in range(3):
+            await engine.dispatcher.turn()
+        assert leases.offers == [[Offer("small", "tight", 4), Offer("small", "free", 4)]]
+        assert list(engine.capacity.in_use().values()) == [0, 1]

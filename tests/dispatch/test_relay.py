@@ -49,6 +49,16 @@ async def test_all_down_is_said_with_the_reason(tmp_path: Path) -> None:
         assert engine.capacity.in_use() == {"up": 0}
 
 
+async def test_a_member_that_takes_no_calls_here_does_not_hide_that_the_others_are_down(tmp_path: Path) -> None:
+    elsewhere, dead = Scripted("elsewhere"), Scripted("dead")
+    async with an_engine(tmp_path, [elsewhere, dead]) as engine:
+        engine.catalogue.members[0].max_concurrency = 0
+        engine.catalogue.mark_down(engine.catalogue.members[1], "it does not answer")
+        with pytest.raises(UpstreamDown, match=r"dead: it does not answer"):
+            async with Relay(engine.catalogue, engine.capacity).call(model="small", path="/x", payload=b""):
+                pass
+
+
 async def test_what_runs_in_workers_only_is_to_be_deferred(tmp_path: Path) -> None:
     async with an_engine(tmp_path, [Scripted()], places=0) as engine:
         with pytest.raises(BadInput, match="defer"):

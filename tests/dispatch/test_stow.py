@@ -12,7 +12,7 @@ from raincheck.core.errors import NotFound, ResultGone, StoreUnavailable
 from raincheck.core.model import Lease
 from raincheck.core.status import Status
 from raincheck.dispatch.stow import BIG, KEEP_FOR, Stow, blob_name
-from raincheck.store.blobs import BlobStore, open_blobs
+from raincheck.store.blobs import MARK, BlobStore, open_blobs
 from raincheck.store.protocol import Store
 from raincheck.store.sqlite import open_store
 from raincheck.upkeep.collect import AFTER_OUTAGE, BITE, PAUSE, Collector
@@ -34,7 +34,7 @@ class Stowed:
     troubles: list[StoreUnavailable | None]
 
     def files(self) -> list[str]:
-        return sorted(path.name for path in self.folder.rglob("*") if path.is_file())
+        return sorted(path.name for path in self.folder.rglob("*") if path.is_file() and path.name != MARK)
 
     async def body(self, lease: Lease) -> bytes:
         return b"".join([piece async for piece in self.objects.read(blob_name(lease.fence))])

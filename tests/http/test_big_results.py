@@ -12,7 +12,7 @@ import pytest
 
 from raincheck import AsyncRaincheck, Raincheck
 from raincheck.core.model import Lease
-from raincheck.store.blobs import BlobStore
+from raincheck.store.blobs import MARK, BlobStore
 from raincheck.upkeep.collect import Collector
 from tests.s3 import S3, s3_bucket
 from tests.scripted import reply
@@ -47,7 +47,7 @@ def objects_of(server: Running) -> BlobStore:
 
 
 def files(folder: Path) -> list[Path]:
-    return [path for path in (folder / "blobs").rglob("*") if path.is_file()]
+    return [path for path in (folder / "blobs").rglob("*") if path.is_file() and path.name != MARK]
 
 
 async def a_result(server: Running, body: bytes, *, size: int | None = None) -> str:

@@ -1,5 +1,12 @@
 """/health and /metrics."""
 
+from typing import Any
+
+import apsw
+import pytest
+
+from raincheck.core.settings import sqlite_path
+from raincheck.http import health
 from tests.server import Running
 from tests.store.sqlite.test_disk import full_disk
 
@@ -32,6 +39,22 @@ async def test_a_store_that_cannot_be_used_is_not_ready(server: Running) -> None
     assert (full.status, full.json["status"]) == (503, "unavailable")
     assert "Nothing was accepted" in full.json["store"]
     assert again.status == 200
+
+
+async def test_a_store_that_hangs_is_told_before_those_who_ask_give_up(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "CHECKED_WITHIN", 0.05)
+    other: Any = apsw.Connection(str(sqlite_path(server.app.settings.store_url)))
+    other.set_busy_timeout(5_000)
+    other.execute("begin immediate")
+    hung = await server.get("/health/ready")
+    other.execute("rollback")
+    other.close()
+
+    assert (hung.status, hung.json["store"]) == (503, "The store has not answered within 0.05 seconds.")
+    monkeypatch.undo()
+    assert (await server.get("/health/ready")).status == 200
 
 
 async def test_metrics_are_prometheus_text(server: Running) -> None:

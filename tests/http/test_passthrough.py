@@ -76,13 +76,16 @@ async def test_a_stream_that_breaks_says_so_in_its_last_event(server: Running) -
     assert "[DONE]" not in answer.body.decode()
 
 
-async def test_a_whole_answer_that_breaks_is_a_broken_connection_and_not_a_short_answer(server: Running) -> None:
+async def test_a_whole_answer_that_breaks_is_a_broken_connection_and_not_a_short_answer(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
     server.upstream.script(cut(text("one two three"), after=40))
 
     with pytest.raises(aiohttp.ClientPayloadError):
         await server.post("/v1/chat/completions", a_chat())
 
     assert (await server.get("/health/live")).status == 200
+    assert caplog.messages == []
 
 
 async def test_hanging_up_before_the_answer_ends_the_call_upstream(server: Running) -> None:

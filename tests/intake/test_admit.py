@@ -134,6 +134,9 @@ def test_with_an_idempotency_key_content_alone_decides_nothing() -> None:
         ({"payload": b"x" * 400, "path": "/responses"}, 100 + UNSAID_ANSWER),
         ({"payload": b"x" * 400, "path": "/embeddings"}, 100),
         ({"payload": b"x" * 400, "path": "/embeddings", "answer_tokens": 0}, 100),
+        ({"payload": b"x" * 400, "answer_tokens": 50, "choices": 3}, 100 + 3 * 50),
+        ({"payload": b"x" * 400, "choices": 10}, 100 + 10 * UNSAID_ANSWER),
+        ({"payload": b"x" * 400, "path": "/images/generations", "choices": 10}, 100),
         ({"payload": b"{}", "answer_tokens": 10**18}, MOST_TOKENS),
     ],
 )
@@ -150,3 +153,14 @@ def test_pictures_inside_the_body_count_by_the_piece_and_not_by_their_bytes() ->
     tokens = admitted(a_submission(payload=body, answer_tokens=1)).tokens
 
     assert 2 * IMAGE_TOKENS < tokens < 2 * IMAGE_TOKENS + 50
+
+
+@pytest.mark.parametrize("between", [b":", b" : "])
+def test_sounds_inside_the_body_count_by_the_piece_and_short_or_plain_data_by_its_bytes(between: bytes) -> None:
+    sound = b'{"type":"input_audio","input_audio":{"data"' + between + b'"' + b"A" * 4_000_000 + b'","format":"wav"}}'
+    short = b'{"data":"' + b"A" * 3_000 + b'"}'
+    plain = b'{"data":"' + b"some words " * 1_000 + b'"}'
+
+    tokens = admitted(a_submission(payload=b"[%b,%b,%b]" % (sound, short, plain), answer_tokens=1)).tokens
+
+    assert 0 < tokens - (IMAGE_TOKENS + 3_000 // 4 + 11_000 // 4) < 50

@@ -15,7 +15,7 @@ from raincheck.store.sqlite import ledger as sqlite
 async def ledger(url: str, *, existing: bool = False) -> AsyncGenerator[copying.Ledger]:
     """The rows of either kind of store."""
     if is_postgresql(url):
-        async with postgres.open_ledger(url) as rows:
+        async with postgres.open_ledger(url, existing=existing) as rows:
             yield rows
     else:
         async with sqlite.open_ledger(sqlite_path(url), existing=existing) as rows:
@@ -23,8 +23,8 @@ async def ledger(url: str, *, existing: bool = False) -> AsyncGenerator[copying.
 
 
 async def main(source: str, target: str) -> None:
-    async with ledger(source, existing=True) as old, ledger(target) as new:
-        await copying.copy(old, new, watch=lambda moving: print(moving.stage, moving.done, flush=True))
+    async with ledger(source, existing=True) as old:
+        await copying.copy(old, ledger(target), watch=lambda moving: print(moving.stage, moving.done, flush=True))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 # asyncpg and apsw ship no types, or partial ones.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
+import asyncio
 import sys
 from asyncio.subprocess import PIPE, create_subprocess_exec
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -16,6 +17,7 @@ import pytest
 
 from raincheck.core import clock as clocks
 from raincheck.core.clock import HOUR, MINUTE
+from raincheck.core.errors import StoreUnavailable
 from raincheck.core.ids import new_id
 from raincheck.core.model import ApiKey, Beat, Limits, Tenant, Worker
 from raincheck.core.settings import is_postgresql, sqlite_path
@@ -40,6 +42,7 @@ from tests.store.builders import (
 )
 from tests.store.copier import ledger
 from tests.store.postgres.databases import databases
+from tests.store.postgres.databases import empty as bare
 from tests.store.postgres.server import psql
 
 ROOT = Path(__file__).parents[2]
@@ -146,8 +149,8 @@ async def contents(url: str) -> dict[str, list[copying.Row]]:
 
 
 async def moved(source: str, target: str, **options: Any) -> copying.Report:
-    async with ledger(source, existing=True) as old, ledger(target) as new:
-        return await copy(old, new, **options)
+    async with ledger(source, existing=True) as old:
+        return await copy(old, ledger(target), **options)
 
 
 # --- a move
@@ -170,6 +173,27 @@ async def test_everything_moves_and_nothing_is_renumbered(old: str, new: str, em
     assert report.copied == sum(map(len, before.values()))
     assert not report.resumed
     assert await contents(target) == before == await contents(source)
+
+
+@pytest.mark.slow("makes databases")
+@pytest.mark.parametrize("new", KINDS)
+@pytest.mark.parametrize("old", KINDS)
+async def test_a_result_in_the_object_store_is_the_same_in_the_new_house(old: str, new: str, empty: Empty):
+    """G1."""
+    source, target, clock = await empty(old), await empty(new), FakeClock()
+    async with opened(source, clock) as store:
+        lease = await running(store)
+        await store.leases.finish([success(lease, b"", blob="blob-1", size=2 << 20)])
+        before = await store.requests.result("t", lease.fence.request_id)
+        unsuccessful = await running(store)
+        await store.leases.finish([failure(unsuccessful)])
+    await moved(source, target)
+    async with opened(target, clock) as store:
+        after = await store.requests.result("t", lease.fence.request_id)
+        assert after is not None
+        assert after == before
+        assert (after.blob, after.size) == ("blob-1", 2 << 20)
+        assert await store.requests.result("t", unsuccessful.fence.request_id) is None
 
 
 @pytest.mark.slow("makes databases")
@@ -301,6 +325,9 @@ async def test_a_row_that_was_changed_meanwhile_is_found(new: str, empty: Empty)
     report = await moved(source, target, watch=meddle)
     assert [one.table for one in report.tables if not one.equal] == ["request"]
     assert not report.equal
+    with pytest.raises(StoreUnavailable, match="was not finished"):
+        async with opened(target, clock):
+            pass
     again = await moved(source, target)
     assert (again.equal, again.resumed, again.copied) == (False, True, 0)
 
@@ -328,6 +355,10 @@ async def test_a_target_must_be_empty_or_hold_a_part_of_this_very_copy(new: str,
 
     with pytest.raises(InterruptedError):
         await moved(source, target, watch=stop)
+    with pytest.raises(StoreUnavailable, match="was not finished"):
+        async with opened(target, clock):
+            pass
+    assert "a copy into the source was not finished" in await refused(target, await empty("sqlite"))
     assert "a part of another store" in await refused(other, target)
     assert (await moved(source, target)).equal
     assert "not empty (there are rows in payload" in await refused(source, target)
@@ -379,6 +410,39 @@ async def test_nobody_writes_to_a_source_that_is_being_copied(empty: Empty):
             await execute(source, "set lock_timeout = '50ms'; update request set fence = 1")
         assert await execute(source, "select count(*) from request") == [(0,)]
     await execute(source, "update request set fence = 1")
+
+
+@pytest.mark.slow("makes a database, and waits for the locks of two that are in each other's way")
+async def test_a_source_that_others_write_to_is_refused_and_not_fallen_over(empty: Empty):
+    source = await empty("postgresql")
+
+    async def update(writer: Any) -> None:
+        await writer.execute("update payload set body = body")
+
+    async with ledger(source) as held:
+        writer: Any = await asyncpg.connect(source)
+        await writer.execute("begin; set local deadlock_timeout = '1min'; update request set fence = 1")
+        waits = asyncio.create_task(held.hold())
+        while not await writer.fetchval("select exists (select 1 from pg_locks where not granted)"):
+            await asyncio.sleep(0.01)
+        # Payload is locked already: each now waits for the other, and the one that looks first gives way.
+        blocked = asyncio.create_task(update(writer))
+        with pytest.raises(Refused, match="someone is writing to the source"):
+            await waits
+        await blocked
+        await writer.close()
+
+
+@pytest.mark.slow("makes databases")
+async def test_a_database_that_holds_no_store_is_no_source_and_is_left_as_it_is(tmp_path: Path, empty: Empty):
+    async with bare() as other:
+        assert "there is no store" in await refused(other, await empty("sqlite"))
+        assert psql(other, "select count(*) from pg_class where relnamespace = 'public'::regnamespace").strip() == "0"
+    file = f"sqlite:///{tmp_path / 'other.db'}"
+    await execute(file, "create table invoice (x integer)")
+    assert "there is no store" in await refused(file, await empty("sqlite"))
+    assert await execute(file, "select name from sqlite_schema") == [("invoice",)]
+    assert [each.name for each in tmp_path.iterdir()] == ["other.db"]
 
 
 @pytest.mark.slow("makes databases")

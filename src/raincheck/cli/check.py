@@ -29,7 +29,7 @@ def check(
     reference: Annotated[bool, typer.Option("--reference", help="Print the settings' reference as Markdown.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check the configuration, and knock at the PostgreSQL and the bucket that it names.
+    """Check the configuration, knock at the PostgreSQL and the bucket that it names, and import its handlers.
 
     Exits 1 when there are errors; warnings are told apart.
 
@@ -45,7 +45,7 @@ def check(
     else:
         reading = read(Path(config) if config else None)
         facts = list[str]() if reading.errors else _look(reading)
-        _show(reading, facts, as_json)
+        _show(reading, () if reading.errors else facts, as_json)
         raise typer.Exit(Code.FAILED if reading.errors else Code.OK)
 
 
@@ -66,7 +66,8 @@ def _look(reading: Reading) -> list[str]:
 def _show(reading: Reading, facts: Sequence[str], as_json: bool) -> None:
     if as_json:
         path = str(reading.path) if reading.path else None
-        typer.echo(json.dumps({"file": path, "errors": reading.errors, "warnings": reading.warnings}))
+        told = {"file": path, "errors": reading.errors, "warnings": reading.warnings, "facts": list(facts)}
+        typer.echo(json.dumps(told))
         return
     for label, lines in (("error", reading.errors), ("warning", reading.warnings)):
         for line in lines:
@@ -74,9 +75,8 @@ def _show(reading: Reading, facts: Sequence[str], as_json: bool) -> None:
     where = str(reading.path) if reading.path else f"no file (there is no {CONFIG_FILE} here): defaults and environment"
     counts = f"{_count(reading.errors, 'error')}, {_count(reading.warnings, 'warning')}"
     typer.echo(f"{where}: {counts}")
-    if not reading.errors:
-        for fact in facts:
-            typer.echo(fact)
+    for fact in facts:
+        typer.echo(fact)
 
 
 def _count(lines: Sequence[str], word: str) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raincheck.cli.options import AsJson, Config, ItsName, StoreUrl, value_or_none
+from raincheck.cli.extras import settings_for
+from raincheck.cli.options import AsJson, Config, ItsName, StoreUrl, refuse_dropped, value_or_none
 from raincheck.cli.record import in_record
 from raincheck.cli.show import print_table
 from raincheck.cli.standing import COLUMNS, as_dict, limits_of, row, state_of
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
     from raincheck.store.protocol import Registry, Store
 
 BY_OPERATOR = "paused by an operator"
+EMPTY: "dict[Scope, str]" = {"queue": "no queues yet", "upstream": "no upstream has a limit or a pause"}
+UNHEARD_OF: "dict[Scope, str]" = {
+    "queue": "there is no queue {name!r} yet; when there is one, this holds for it",
+    # The store knows of an upstream only what is asked of it here; which there are is for servers and workers to say.
+    "upstream": "no limits or pauses were recorded for an upstream {name!r} so far; check the name "
+    "(`raincheck check` lists those of a configuration)",
+}
 
 
 def family(scope: "Scope", example: str) -> typer.Typer:
@@ -31,10 +39,12 @@ def family(scope: "Scope", example: str) -> typer.Typer:
     )
 
     def told(text: str) -> str:
-        return text.format(scope=scope, plural=plural, example=example)
+        one = f"{'an' if scope == 'upstream' else 'a'} {scope}"
+        return text.format(one=one, plural=plural, example=example)
 
     @app.callback(invoke_without_command=True)
     def bare(ctx: typer.Context, store: StoreUrl = None, config: Config = None, as_json: AsJson = False) -> None:
+        refuse_dropped(ctx)
         if ctx.invoked_subcommand is None:
             list_(store, config, as_json)
 
@@ -44,7 +54,7 @@ def family(scope: "Scope", example: str) -> typer.Typer:
         if as_json:
             typer.echo(json.dumps([as_dict(*line) for line in lines]))
         else:
-            print_table(COLUMNS[scope], [row(*line) for line in lines], empty=f"no {plural} yet")
+            print_table(COLUMNS[scope], [row(*line) for line in lines], empty=EMPTY[scope])
 
     @app.command(help=told(PAUSE))
     def pause(
@@ -60,7 +70,7 @@ def family(scope: "Scope", example: str) -> typer.Typer:
         why = _line(reason)
 
         async def work(record: "Store") -> "Throttle":
-            await _look_for(record, scope, name)
+            await _look_for(record, scope, name, config)
             await record.registry.pause(scope, name, until=until, reason=why)
             return await _throttle(record.registry, scope, name)
 
@@ -69,7 +79,7 @@ def family(scope: "Scope", example: str) -> typer.Typer:
     @app.command(help=told(RESUME))
     def resume(name: ItsName, store: StoreUrl = None, config: Config = None, as_json: AsJson = False) -> None:
         async def work(record: "Store") -> "Throttle":
-            await _look_for(record, scope, name)
+            await _look_for(record, scope, name, config)
             await record.registry.pause(scope, name, until=None)
             return await _throttle(record.registry, scope, name)
 
@@ -96,7 +106,7 @@ def family(scope: "Scope", example: str) -> typer.Typer:
         async def work(record: "Store") -> "Throttle":
             from msgspec.structs import replace
 
-            was = await _look_for(record, scope, name)
+            was = await _look_for(record, scope, name, config)
             await record.registry.set_limits(scope, name, replace(was.limits, **changes))
             return await _throttle(record.registry, scope, name)
 
@@ -111,7 +121,7 @@ LIST = """Show {plural}: their numbers, limits, and what holds them up.
     raincheck {plural} list
     raincheck {plural} list --json | jq -r '.[] | select(.paused) | .name'
     """
-PAUSE = """Let no worker start anything more of a {scope}, until it is resumed. What runs goes on.
+PAUSE = """Let no worker start anything more of {one}, until it is resumed. What runs goes on.
 
     \b
     raincheck {plural} pause {example} --for 10m --reason "new weights are being loaded"
@@ -122,10 +132,10 @@ RESUME = """End a pause, also one that an upstream asked for with Retry-After.
     \b
     raincheck {plural} resume {example}
     """
-SET = """Limit a {scope}, over all workers. Limits that are not named stay; `none` takes one away.
+SET = """Limit {one}, over all workers. Limits that are not named stay; `none` takes one away.
 
-    What raincheck.toml says of a {scope} is set anew when a server or worker that reads it starts: to stay, it must
-    stand there.
+    What raincheck.toml says of {one} is set anew by each process that works (`raincheck work`, and `raincheck serve`
+    without --no-worker) when it starts: to stay, it must stand there.
 
     \b
     raincheck {plural} set {example} --max-concurrency 7 --rpm 120
@@ -146,14 +156,15 @@ async def _look(record: "Store", scope: "Scope") -> "list[tuple[Throttle, Queue 
     ]
 
 
-async def _look_for(record: "Store", scope: "Scope", name: str) -> "Throttle":
+async def _look_for(record: "Store", scope: "Scope", name: str, config: str | None) -> "Throttle":
     """Its limits until now. One that nobody has heard of is told: it may be a slip of the pen."""
     from raincheck.core.model import Throttle
 
     for throttle, _ in await _look(record, scope):
         if throttle.name == name:
             return throttle
-    typer.echo(f"raincheck: there is no {scope} {name!r} yet; when there is one, this holds for it", err=True)
+    if scope == "queue" or all(name != each.name for each in settings_for(config, {}).upstreams):
+        typer.echo(f"raincheck: {UNHEARD_OF[scope].format(name=name)}", err=True)
     return Throttle(scope=scope, name=name)
 
 

@@ -33,6 +33,17 @@ def _header(given: str) -> str:
     return given
 
 
+def refuse_dropped(ctx: typer.Context) -> None:
+    """Refuse options of a family that stand before one of its commands: they would be dropped without a word, and
+    another store be changed than the one that was named."""
+    if ctx.invoked_subcommand is None:
+        return
+    for option in ctx.command.params:
+        source = option.name and ctx.get_parameter_source(option.name)
+        if source and source.name == "COMMANDLINE":
+            raise typer.BadParameter(f"options stand after the subcommand: {ctx.invoked_subcommand} … {option.opts[0]}")
+
+
 def value_or_none(text: str, unit: Unit, parameter: str) -> Any:
     """What an option that may also say `none` was given."""
     if text.strip().lower() == "none":

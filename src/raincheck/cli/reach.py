@@ -1,6 +1,8 @@
-"""Takes settings, knocks at the store and the object store that they name, hands on what is wrong with those."""
+"""Takes settings, knocks at the store, the object store and the handlers that they name, hands on what is wrong."""
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from raincheck.core.errors import RaincheckError
 from raincheck.core.settings import Settings, is_postgresql
+from raincheck.core.units import show_duration
 
 
 @dataclass(slots=True)
@@ -22,19 +25,39 @@ class Reached:
 async def reach(settings: Settings) -> Reached:
     """Look at what lies outside of this process. A SQLite file is not opened: a server may be at work with it."""
     found = Reached()
-    try:
-        if is_postgresql(settings.store_url):
+    if is_postgresql(settings.store_url):
+        with _noting(found):
             await _reach_postgresql(settings.store_url, found)
+    with _noting(found):
         await _reach_blobs(settings, found)
-    except RaincheckError as error:
-        found.errors.append(error.message)
+    for upstream in settings.upstreams:
+        if upstream.handler is not None:
+            with _noting(found, f"upstream {upstream.name} (needed by all but `serve --no-worker`): "):
+                _look_at_handler(upstream.handler)
     return found
+
+
+@contextmanager
+def _noting(found: Reached, where: str = "") -> Generator[None]:
+    """One thing that is wrong does not hide the others."""
+    try:
+        yield
+    except RaincheckError as error:
+        found.errors.append(f"{where}{error.message}")
+
+
+def _look_at_handler(handler: str) -> None:
+    """Import it, as each worker will."""
+    from raincheck.upstream.python.function import load
+
+    load(handler)
 
 
 async def _reach_postgresql(url: str, found: Reached) -> None:
     if find_spec("asyncpg") is None:
         found.errors.append("a store in PostgreSQL needs asyncpg: pip install 'raincheck[server,postgres]'")
         return
+    from raincheck.store.postgres import clocks
     from raincheck.store.postgres.address import parse
     from raincheck.store.postgres.migrating import refuse_old
     from raincheck.store.postgres.outages import FAILURES, unopened
@@ -50,6 +73,12 @@ async def _reach_postgresql(url: str, found: Reached) -> None:
     version = connection.get_server_version()
     found.facts.append(f"the store is PostgreSQL {version.major}.{version.micro}, {address.place}")
     found.warnings += await probe(url)
+    behind = await clocks.lag(url)
+    if abs(behind) > clocks.LEEWAY:
+        off = f"{show_duration(abs(behind))} {'behind' if behind > 0 else 'ahead of'} the store's"
+        found.warnings.append(
+            f"this machine's clock is {off}, and servers stamp what they accept by their own: keep NTP running"
+        )
 
 
 async def _reach_blobs(settings: Settings, found: Reached) -> None:

@@ -1,7 +1,7 @@
 """`raincheck serve`: the server, with a banner that says where it is and how to try it."""
 
 import json
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +12,7 @@ from raincheck.cli.model import pull_progress
 from raincheck.cli.options import AsJson, Config, MaxConcurrency, ModelPath, StoreUrl, Upstreams
 from raincheck.cli.show import console
 from raincheck.cli.talk import DEFAULT_URL
+from raincheck.core.errors import StoreUnavailable
 from raincheck.core.settings import Settings, is_loopback, is_postgresql, sqlite_path
 from raincheck.core.units import without_password
 
@@ -90,7 +91,9 @@ def load_app() -> ModuleType:
 
 
 async def _greet(app: "App", as_json: bool) -> None:
-    is_open = is_loopback(app.settings.host) and not await app.store.registry.keys()
+    is_open = False
+    with suppress(StoreUnavailable):  # Down already; the log says so. Then whether there is a key is not known.
+        is_open = is_loopback(app.settings.host) and not await app.store.registry.keys()
     if as_json:
         typer.echo(json.dumps(_as_dict(app, is_open)))
     else:
@@ -125,7 +128,7 @@ def standing(app: "App") -> list[tuple[str, str]]:
     from rich.markup import escape
 
     url = app.settings.store_url
-    where = without_password(url) if is_postgresql(url) else str(sqlite_path(url).resolve())
+    where = without_password(url) if is_postgresql(url) else str(sqlite_path(url))
     lines = [("store", escape(where))]
     for member in app.catalogue.members:
         models = ", ".join(sorted(member.models())) or "no models listed"

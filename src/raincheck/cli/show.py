@@ -19,8 +19,10 @@ COLOURS = {
     "expired": "red",
 }
 
-WRAPPED = ("id", "limits", "state")
+WRAPPED = ("id", "name", "limits", "state")
 """Columns that give way when a terminal is narrow, over several lines."""
+FOLDED = ("id", "name")
+"""Those of them that have no spaces to be broken at."""
 
 
 def moment(unix_seconds: float) -> str:
@@ -53,7 +55,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty:
 
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in columns:
-            table.add_column(name, overflow="fold" if name == "id" else "ellipsis", no_wrap=name not in WRAPPED)
+            overflow = "fold" if name in FOLDED else "ellipsis"
+            table.add_column(name, overflow=overflow, no_wrap=name not in WRAPPED)
         for row in rows:
             table.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in row))
         console().print(table)

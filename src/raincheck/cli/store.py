@@ -17,6 +17,7 @@ from raincheck.core.units import read_store_url, show_duration, without_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from raincheck.store.copying import Ledger, Moving, Report
 
@@ -77,11 +78,17 @@ async def _copy(source: str, target: str, *, force: bool) -> "Report":
     from raincheck.store import copying
 
     try:
-        async with _ledger(source, existing=True) as old, _ledger(target, existing=False) as new:
+        if _file(source) is not None and _file(source) == _file(target):
+            raise copying.Refused("both URLs name the same store")
+        async with _ledger(source, existing=True) as old:
             with _progress() as watch:
-                return await copying.copy(old, new, force=force, watch=watch)
+                return await copying.copy(old, _ledger(target, existing=False), force=force, watch=watch)
     except copying.Refused as error:
         raise Problem(str(error), kind="copy_refused") from None
+
+
+def _file(url: str) -> "Path | None":
+    return None if is_postgresql(url) else sqlite_path(url)
 
 
 @asynccontextmanager
@@ -89,7 +96,7 @@ async def _ledger(url: str, *, existing: bool) -> "AsyncGenerator[Ledger]":
     if is_postgresql(url):
         from raincheck.store.postgres.ledger import open_ledger as open_postgres
 
-        async with open_postgres(url) as ledger:
+        async with open_postgres(url, existing=existing) as ledger:
             yield ledger
     else:
         from raincheck.store.sqlite.ledger import open_ledger as open_sqlite

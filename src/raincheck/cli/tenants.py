@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raincheck.cli.options import AsJson, Config, ItsName, StoreUrl, value_or_none
+from raincheck.cli.options import AsJson, Config, ItsName, StoreUrl, refuse_dropped, value_or_none
 from raincheck.cli.record import in_record
 from raincheck.cli.show import print_table
 from raincheck.core.units import SIZE, whole
@@ -23,6 +23,7 @@ app = typer.Typer(rich_markup_mode=None, help="Show and set tenants' shares and 
 @app.callback(invoke_without_command=True)
 def bare(ctx: typer.Context, store: StoreUrl = None, config: Config = None, as_json: AsJson = False) -> None:
     """Show and set tenants' shares and caps; by itself: list."""
+    refuse_dropped(ctx)
     if ctx.invoked_subcommand is None:
         list_(None, store, config, as_json)
 
@@ -34,7 +35,7 @@ def list_(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the tenants that have API keys, and `default`.
+    """Show the tenants that have API keys, `default`, and those that are named.
 
     \b
     raincheck tenants list
@@ -88,6 +89,9 @@ def set_(
     async def work(record: "Store") -> "Tenant":
         from msgspec.structs import replace
 
+        if name not in {"default", *(key.tenant for key in await record.registry.keys())}:
+            # It may be a slip of the pen.
+            typer.echo(f"raincheck: tenant {name!r} has no key yet; when it has one, this holds for it", err=True)
         tenant = replace(await record.registry.tenant(name), **changes)
         await record.registry.put_tenant(tenant)
         return tenant

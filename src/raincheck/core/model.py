@@ -186,8 +186,8 @@ class Claimed(NamedTuple):
     """What came of offers."""
 
     leases: list[Lease]
-    held_back: frozenset[str]
-    """The offered queues that a limit (not a lack of places) kept from giving all they were asked for."""
+    held_back: frozenset[tuple[str, str]]
+    """The offers, as queue and upstream, that a limit (not a lack of places) kept from being filled."""
 
 
 class Beat(msgspec.Struct, frozen=True):

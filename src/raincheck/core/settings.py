@@ -260,8 +260,9 @@ def is_postgresql(store_url: str) -> bool:
 
 
 def sqlite_path(store_url: str) -> Path:
-    """The file behind a `sqlite:///path` URL."""
-    return Path(store_url.removeprefix("sqlite:///"))
+    """The file behind a `sqlite:///path` URL, by the one name it has whatever links lead there: its lock and the folder
+    for big results are named after it."""
+    return Path(os.path.realpath(store_url.removeprefix("sqlite:///")))
 
 
 def is_loopback(host: str) -> bool:
@@ -287,7 +288,7 @@ def _with_blobs(values: dict[str, object]) -> dict[str, object]:
     store_url = cast("str", values.get("store_url", Settings().store_url))
     if "blobs_url" in values or is_postgresql(store_url):
         return values
-    return values | {"blobs_url": (sqlite_path(store_url).absolute().parent / BLOBS_FOLDER).as_uri()}
+    return values | {"blobs_url": (sqlite_path(store_url).parent / BLOBS_FOLDER).as_uri()}
 
 
 def _read_file(config: Path | None, env: Mapping[str, str], reading: Reading) -> dict[str, object]:
@@ -433,6 +434,11 @@ def _complete(
     names = [upstream.name for upstream in upstreams]
     reading.errors += [f"upstream {name}: the name is used twice" for name in {*names} if names.count(name) > 1]
     for upstream in upstreams:
+        if upstream.kind != "openai" and upstream.max_concurrency == "auto":
+            reading.errors.append(
+                f'upstream {upstream.name}: max_concurrency "auto" is for servers; kind {upstream.kind} runs inside '
+                "each worker: say how many calls it may have there at once"
+            )
         if upstream.model_path and not Path(upstream.model_path).is_file():
             reading.errors.append(f"upstream {upstream.name}: model_path {upstream.model_path} is not a file")
     return tuple(upstreams)

@@ -37,10 +37,7 @@ class Capacity:
         none.
         """
         reserved: Counter[Pair] = Counter()
-        hungry = deque(
-            (queue, [member for member in self._catalogue.serving(queue) if (queue, member.name) not in but])
-            for queue in queues
-        )
+        hungry = deque((queue, self._serving(queue, but)) for queue in queues)
         while hungry:
             queue, members = hungry.popleft()
             if (member := self._least_used(members)) is not None:
@@ -51,6 +48,10 @@ class Capacity:
                 reserved[queue, member.name] += places
                 hungry.append((queue, members))
         return reserved
+
+    def spare(self, queues: Iterable[str], *, but: Collection[Pair] = ()) -> bool:
+        """Whether `reserve` would find a place for any of these queues."""
+        return any(self._least_used(self._serving(queue, but)) is not None for queue in queues)
 
     def full(self) -> bool:
         """Whether every place everywhere is taken."""
@@ -111,6 +112,9 @@ class Capacity:
     def in_use(self) -> dict[str, int]:
         """How many places are taken, per upstream."""
         return {member.name: self._used[member.name] for member in self._catalogue.members}
+
+    def _serving(self, queue: str, but: Collection[Pair]) -> list[Member]:
+        return [member for member in self._catalogue.serving(queue) if (queue, member.name) not in but]
 
     def _least_used(self, members: Iterable[Member]) -> Member | None:
         """The one of these that is up and has the largest part of its places free, None when none has any."""

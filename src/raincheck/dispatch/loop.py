@@ -28,8 +28,9 @@ TRY_STORE_EVERY = 1.0
 """Seconds between claims while the store is unavailable."""
 
 TRY_BEAT_EVERY = 0.2
-"""The same for heartbeats: after an outage they should be there before another worker claims what seems to have
-lapsed."""
+"""The same for heartbeats: after an outage they should come before another worker claims what seems to have lapsed.
+Mostly they do. But a claim that was under way as the store froze goes on before any of them: what lapsed meanwhile is
+then started again (the small print of G4)."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,8 +75,8 @@ class Dispatcher:
             self._held.clear()
         if change.ready:
             self._ready.update(dict.fromkeys(change.ready))
-        if (change.ready or change.freed) and not self.capacity.full():  # Otherwise the next free place wakes us.
-            self._woken.set()
+        if (change.ready or change.freed) and not self.capacity.full():
+            self._woken.set()  # Otherwise the next free place does, or the end of the claim that has reserved them all.
         for request_id, status in change.moved:
             if status is Status.CANCELLED or (change.elsewhere and status.final):
                 self._let_go(request_id)
@@ -173,14 +174,16 @@ class Dispatcher:
         finally:
             for (_, upstream), places in reserved.items():
                 self.capacity.give_back_unused(upstream, places)
+        if offers and self.capacity.spare(self._ready, but=self._held):
+            self.wake()  # For a queue that could use more than its share, or was heard of while all was reserved.
 
     def _line_up(self, offers: Iterable[Offer], claimed: Claimed) -> None:
         """Put queues that have more at the end of the line: those that got nothing, then those that had a turn."""
         given = Counter((lease.queue, lease.upstream) for lease in claimed.leases)
         unfilled = [offer for offer in offers if given[offer.queue, offer.upstream] < offer.places]
         if not self._freed:  # Otherwise the limit may have let go after it was looked at.
-            self._held.update((queue, upstream) for queue, upstream, _ in unfilled if queue in claimed.held_back)
-        spent = {offer.queue for offer in unfilled} - claimed.held_back
+            self._held.update(claimed.held_back)
+        spent = {offer.queue for offer in unfilled if (offer.queue, offer.upstream) not in claimed.held_back}
         served = {queue for queue, _ in given}
         for queue in sorted(dict.fromkeys(offer.queue for offer in offers), key=served.__contains__):
             if queue not in spent:  # It gave all it was asked for, or would have, so it may have more.

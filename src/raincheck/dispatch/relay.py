@@ -27,14 +27,17 @@ class Relay:
         UpstreamBroke when one took the call and then broke off, UpstreamBusy when no place became free.
         """
         self._catalogue.require(model)
-        if not any(member.places for member in self._catalogue.serving(model)):
+        # Those that run in other processes take no calls here, and what is said of them here does not count.
+        members = [member for member in self._catalogue.serving(model) if member.places]
+        if not members:
             raise BadInput(
                 f"The model {model!r} runs inside the workers, and this server has none: defer the request "
                 '("deferred": true, or `Prefer: respond-async`) so that a worker takes it.',
                 param="model",
             )
-        for _ in self._catalogue.serving(model):
-            if (down := self._catalogue.down(model)) is not None:
+        for _ in members:
+            if all(member.down_since is not None for member in members):
+                down = min(members, key=lambda member: member.down_since or 0)
                 raise UpstreamDown(
                     f"No upstream that serves {model!r} can be reached ({down.name}: {down.down_reason}). "
                     "Try again, or defer the request so that it waits for you.",

@@ -1,11 +1,14 @@
 """Takes the Edge, hands on the HTTP application."""
 
-from litestar import Litestar
+from typing import Any
+
+from litestar import Litestar, Response
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 
+from raincheck.core.errors import NotFound
 from raincheck.http import chat, deferred, events, health, models, passthrough, requests, xai
-from raincheck.http.edge import Edge
+from raincheck.http.edge import Call, Edge
 from raincheck.http.guard import Guard
 from raincheck.http.openapi import openapi_config, schemas
 from raincheck.http.problems import on_exception
@@ -64,7 +67,7 @@ def create_probes(edge: Edge) -> Litestar:
     """What a worker answers, which takes no requests: how it is, and its numbers."""
     app = Litestar(
         PROBES,
-        exception_handlers={Exception: on_exception},
+        exception_handlers={404: _nothing_else, Exception: on_exception},
         openapi_config=None,
         state=State({"edge": edge}),
         logging_config=None,
@@ -72,6 +75,10 @@ def create_probes(edge: Edge) -> Litestar:
     )
     app.asgi_handler = Guard(app.asgi_handler, edge)
     return app
+
+
+def _nothing_else(call: Call, _: Exception) -> Response[Any]:
+    return on_exception(call, NotFound("A worker answers at /health/live, /health/ready and /metrics alone."))
 
 
 def _cors(origins: tuple[str, ...]) -> CORSConfig | None:

@@ -65,6 +65,7 @@ def parse(path: str, body: bytes, headers: Mapping[bytes, bytes], *, prefers_asy
         path=path,
         model=model,
         answer_tokens=_answer_tokens(members),
+        choices=_count(members.get("n")) or 1,
         service_tier=_member(members, "service_tier", _TEXT),
         options=read_options(members.get("raincheck"), headers),
         idempotency_key=None if key is None else key.decode("latin-1"),
@@ -142,18 +143,16 @@ def _member(members: Mapping[str, msgspec.Raw], name: str, decoder: "msgspec.jso
 
 
 def _answer_tokens(members: Mapping[str, msgspec.Raw]) -> int | None:
-    """The tokens that the answer may have, over all its choices. What makes no sense is the upstream's to refuse."""
-    for name in _ANSWER_BOUNDS:
-        if (raw := members.get(name)) is not None:
-            length, choices = _count(raw), members.get("n")
-            return length if length is None or choices is None else length * (_count(choices) or 1)
-    return None
+    """The tokens that each answer may have. What is null was not said; what makes no sense is the upstream's to
+    refuse."""
+    counts = (_count(members.get(name)) for name in _ANSWER_BOUNDS)
+    return next((count for count in counts if count is not None), None)
 
 
-def _count(raw: msgspec.Raw) -> int | None:
+def _count(raw: msgspec.Raw | None) -> int | None:
     """A number that is worth multiplying."""
     try:
-        number = _NUMBER.decode(raw)
+        number = None if raw is None else _NUMBER.decode(raw)
     except msgspec.DecodeError:
         return None
     return number if number is not None and 0 < number <= MOST_TOKENS else None

@@ -1,5 +1,7 @@
 """/health and /metrics: for those who watch the server."""
 
+import asyncio
+
 import msgspec
 from litestar import get
 
@@ -11,6 +13,8 @@ from raincheck.http.edge import Call, Edge, edge_of
 from raincheck.http.openapi import LIVE, METRICS, READY
 from raincheck.upstream.catalogue import Member
 
+CHECKED_WITHIN = 2.0
+"""Seconds: those who ask give up after a few, and would take the silence for a server that is gone."""
 TAGS = ["Health"]
 PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -40,9 +44,12 @@ async def metrics(request: Call) -> Answer:
 
 async def _store(edge: Edge) -> str:
     try:
-        await edge.store.upkeep.check()
+        async with asyncio.timeout(CHECKED_WITHIN):
+            await edge.store.upkeep.check()
     except StoreUnavailable as error:
         return error.message
+    except TimeoutError:
+        return f"The store has not answered within {CHECKED_WITHIN:g} seconds."
     return "ok"
 
 

@@ -1,6 +1,7 @@
 """Takes the application and the settings, hands on uvicorn's configuration, with bounds that uvicorn lacks."""
 
 import asyncio
+import logging
 from typing import Any, cast
 
 import uvicorn
@@ -18,6 +19,7 @@ CLOSE_WITHIN = 3
 
 def serve_config(app: Litestar, settings: Settings, limits: Limits | None = None) -> uvicorn.Config:
     """How the application is served. Whoever runs it starts and stops what is behind it: there is no lifespan."""
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     return uvicorn.Config(
         cast("Any", app),
         host=settings.host,
@@ -34,6 +36,11 @@ def serve_config(app: Litestar, settings: Settings, limits: Limits | None = None
         timeout_graceful_shutdown=CLOSE_WITHIN,
         backlog=4096,
     )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """An answer without an end is how a connection is cut here, on purpose; uvicorn takes it for a mistake."""
+    return record.msg != "ASGI callable returned without completing response."
 
 
 def _bounded(limits: Limits) -> type[asyncio.Protocol]:

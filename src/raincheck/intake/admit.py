@@ -27,6 +27,8 @@ MOST_TOKENS = 1_000_000_000
 _TEXTS = frozenset({"chat.completion", "completion", "response"})
 """Operations whose answer is a text of tokens."""
 _EMBEDDED = b";base64,"
+_BARE = re.compile(rb'"data"\s*:\s*"(?=[A-Za-z0-9+/\\]{4000})')
+"""Base64 that says nothing of itself, as `input_audio` has it; one that counts for less than IMAGE_TOKENS stays."""
 
 _AUTO = "auto"
 """What OpenAI calls the default tier when it is asked for by name."""
@@ -54,7 +56,9 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     payload: bytes
     answer_tokens: int | None = None
-    """How long its answer may become at most, all choices together; None when it does not say."""
+    """How long an answer may become at most; None when it does not say."""
+    choices: int = 1
+    """How many answers are asked for."""
     service_tier: str | None = None
     options: Options = Options()
     idempotency_key: str | None = None
@@ -88,7 +92,7 @@ def admit(submission: Submission, tenant: Tenant, *, new_id: str, max_attempts: 
         max_attempts=options.max_attempts or max_attempts,
         metadata=_metadata(options.metadata),
         webhook_url=_webhook_url(options.webhook_url),
-        tokens=_tokens(submission.payload, submission.answer_tokens, operation),
+        tokens=_tokens(submission, operation),
         max_pending=tenant.max_pending,
         idempotency_key=_idempotency_key(key),
         fingerprint=_fingerprint(submission) if key is not None or repeatable else None,
@@ -106,20 +110,28 @@ def check_model(model: str) -> None:
         raise BadInput("`model` must not contain control characters.", param="model")
 
 
-def _tokens(payload: bytes, answer: int | None, operation: str) -> int:
-    """How many tokens it will use, prompt and answer, before anybody has counted: a limit per minute needs to know.
+def _tokens(submission: Submission, operation: str) -> int:
+    """How many tokens it will use, prompt and answers, before anybody has counted: a limit per minute needs to know.
 
-    Four bytes of the body are a token; what is embedded in it counts as one picture. The answer is taken to be as long
+    Four bytes of the body are a token; what is embedded in it counts as one picture. An answer is taken to be as long
     as it may be; what it used in truth is put right when it is there.
     """
-    size, pictures = len(payload), 0
-    if _EMBEDDED in payload:
-        for part in payload.split(_EMBEDDED)[1:]:
-            size -= max(0, part.find(b'"'))
-            pictures += 1
+    embedded = _embedded(submission.payload)
+    prompt = (len(submission.payload) - sum(embedded)) // BYTES_PER_TOKEN + len(embedded) * IMAGE_TOKENS
+    answer = submission.answer_tokens
     if answer is None:
         answer = UNSAID_ANSWER if operation in _TEXTS else 0
-    return min(size // BYTES_PER_TOKEN + pictures * IMAGE_TOKENS + answer, MOST_TOKENS)
+    return min(prompt + answer * submission.choices, MOST_TOKENS)
+
+
+def _embedded(payload: bytes) -> list[int]:
+    """The bytes of each picture and sound inside a body."""
+    sizes = list[int]()
+    if _EMBEDDED in payload:
+        sizes += [max(0, part.find(b'"')) for part in payload.split(_EMBEDDED)[1:]]
+    if b'"data"' in payload:
+        sizes += [payload.find(b'"', bare.end()) - bare.end() for bare in _BARE.finditer(payload)]
+    return sizes
 
 
 def _priority(service_tier: str | None) -> Priority:

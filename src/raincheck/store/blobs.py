@@ -32,6 +32,9 @@ PART = 8 << 20
 """Bytes of one part of an upload: what is larger goes up in parts, two at a time."""
 UNTYPED = "application/octet-stream"
 LONGEST_WORDS = 300
+MARK = ".raincheck"
+"""A file at the top of each folder that is in use. Without it the folder is not ours: the disk that should be mounted
+there has gone, and what was found to be missing is only out of reach."""
 
 # An outage is told within seconds: whoever writes tries again by itself, and whoever reads can come back.
 RETRIES: "RetryConfig" = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
@@ -58,7 +61,7 @@ class BlobStore(ABC):
         try:
             return (await obstore.head_async(self._objects, name))["size"]
         except (BaseError, FileNotFoundError) as error:
-            raise _missing(error, name) or _unavailable() from error
+            raise await self._meaning(error, name) from error
 
     async def read(self, name: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """The bytes from `start` up to `end` (None: to the last), in pieces of bounded size. Raises NotFound."""
@@ -68,7 +71,7 @@ class BlobStore(ABC):
             try:
                 piece = await obstore.get_range_async(self._objects, name, start=at, length=wanted)
             except (BaseError, FileNotFoundError) as error:
-                raise _missing(error, name) or _unavailable() from error
+                raise await self._meaning(error, name) from error
             if len(piece) != wanted:
                 raise NotFound(f"{name} ends before byte {stop}.")
             yield bytes(piece)
@@ -90,7 +93,18 @@ class BlobStore(ABC):
                 pass
             await self.delete([name])
         except (StoreUnavailable, NotFound) as error:
-            raise StoreUnavailable(self.advice(_in_short(error.__cause__ or error))) from error
+            raise StoreUnavailable(self.advice(in_short(error.__cause__ or error))) from error
+
+    async def _meaning(self, error: Exception, name: str) -> NotFound | StoreUnavailable:
+        """Of an error while reading: that there is nothing by this name, or an outage."""
+        if isinstance(error, FileNotFoundError) and await self._is_there(error):
+            return NotFound(f"The object store has nothing by the name {name}.")
+        return _unavailable()
+
+    @abstractmethod
+    async def _is_there(self, error: FileNotFoundError) -> bool:
+        """Whether the object store was there, and only the body was not. One that is gone may come back with all that
+        it held."""
 
     @abstractmethod
     def advice(self, said: str) -> str:
@@ -127,6 +141,9 @@ class Bucket(BlobStore):
         except BaseError as error:
             raise _unavailable() from error
 
+    async def _is_there(self, error: FileNotFoundError) -> bool:
+        return "NoSuchBucket" not in str(error)
+
     def advice(self, said: str) -> str:
         return (
             f"The bucket for big results (store.blobs) cannot be used: {said}. Check its name, AWS_ACCESS_KEY_ID, "
@@ -141,9 +158,15 @@ class Folder(BlobStore):
     def __init__(self, folder: Path) -> None:
         super().__init__(LocalStore(folder))
         self._folder = folder
+        self._mark = folder / MARK
 
     async def put(self, name: str, data: bytes | AsyncIterable[bytes], *, content_type: str = UNTYPED) -> None:
         del content_type  # A file has none.
+        try:
+            # Else the folder would be made again where it has gone from.
+            await asyncio.to_thread(self._mark.stat)
+        except OSError as error:
+            raise _unavailable() from error
         try:
             await obstore.put_async(self._objects, name, data, chunk_size=PART, max_concurrency=2)
         except (BaseError, FileNotFoundError) as error:
@@ -164,6 +187,10 @@ class Folder(BlobStore):
         del name, expires_in
         return None
 
+    async def _is_there(self, error: FileNotFoundError) -> bool:
+        del error
+        return await asyncio.to_thread(os.access, self._mark, os.F_OK)
+
     def advice(self, said: str) -> str:
         return (
             f"The folder for big results (store.blobs) cannot be used: {said}. Make room on its disk, let this user "
@@ -176,6 +203,7 @@ class Folder(BlobStore):
         while path != self._folder:
             path = path.parent
             _sync(path)
+        self._mark.stat()  # Still: a disk that went in between has not got it.
 
     def _unlink(self, names: Sequence[str]) -> None:
         for name in names:
@@ -184,6 +212,7 @@ class Folder(BlobStore):
             numbers = count(1)
             while (left := self._folder / f"{name}#{next(numbers)}").exists():
                 left.unlink()
+        self._mark.stat()  # Where the disk has gone, there was nothing to delete, but there will be.
 
 
 def open_blobs(url: str) -> BlobStore:
@@ -202,12 +231,21 @@ def open_blobs(url: str) -> BlobStore:
             raise SettingsInvalid(f"store.blobs must be file:///folder or s3://bucket/prefix, not {url!r}.")
 
 
+def in_short(error: BaseException) -> str:
+    """The first line of what went wrong, and the name S3 gives it; more would be XML, with keys in it."""
+    words = re.split(r"[\n<]", str(error), maxsplit=1)[0].strip(" .:")[:LONGEST_WORDS]
+    code = re.search(r"<Code>(\w+)</Code>", str(error))
+    return f"{words}: {code[1]}" if code else words
+
+
 def _open_folder(folder: Path) -> BlobStore:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for each in folder.parents:  # Any of them may be new.
             with suppress(PermissionError):
                 _sync(each)
+        with suppress(FileExistsError):  # It may be another user's.
+            (folder / MARK).touch(exist_ok=False)
         return Folder(folder)
     except (BaseError, OSError) as error:
         raise SettingsInvalid(
@@ -221,7 +259,7 @@ def _open_bucket(bucket: str, prefix: str) -> BlobStore:
         return Bucket(S3Store(bucket, prefix=prefix or None, client_options=CLIENT, retry_config=RETRIES))
     except (BaseError, ValueError) as error:
         raise SettingsInvalid(
-            f"The bucket for big results, {bucket}, cannot be used: {_in_short(error)}. Check the AWS_… variables."
+            f"The bucket for big results, {bucket}, cannot be used: {in_short(error)}. Check the AWS_… variables."
         ) from error
 
 
@@ -233,20 +271,6 @@ def _sync(path: Path) -> None:
         os.close(opened)
 
 
-def _missing(error: Exception, name: str) -> NotFound | None:
-    """That there is nothing by this name. A bucket that is gone is an outage: it may come back with what it held."""
-    if isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error):
-        return NotFound(f"The object store has nothing by the name {name}.")
-    return None
-
-
 def _unavailable() -> StoreUnavailable:
     """What callers are told says nothing of endpoints and buckets; the cause does, to those who look after them."""
     return StoreUnavailable("The object store cannot be used just now; try again.", retry_after=5)
-
-
-def _in_short(error: BaseException) -> str:
-    """The first line of what went wrong, and the name S3 gives it; more would be XML, with keys in it."""
-    words = str(error).partition("\n")[0].partition("<?xml")[0].strip(" .:")[:LONGEST_WORDS]
-    code = re.search(r"<Code>(\w+)</Code>", str(error))
-    return f"{words}: {code[1]}" if code else words

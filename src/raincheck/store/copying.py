@@ -5,6 +5,7 @@ where it was, and no row comes twice. Nothing is renumbered: ids, order, fences 
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from hashlib import blake2b
 from typing import Any, Literal, Protocol
 
@@ -67,6 +68,10 @@ TABLES = (
 
 STAYS = frozenset({"worker", "witness", "migration", "copying"})
 """Processes say for themselves that they are there, a schema has its own history, and `copying` holds the marks."""
+
+
+UNFINISHED = "A copy into this store was not finished; run the same `raincheck store copy` again."
+"""What all but a copy are told of a store with the table `copying`: rows are missing there, API keys among them."""
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -183,14 +188,30 @@ def unwatched(_: Moving) -> None:
 
 
 async def copy(
-    source: Ledger, target: Ledger, *, force: bool = False, watch: Callable[[Moving], None] = unwatched
+    source: Ledger,
+    opening: AbstractAsyncContextManager[Ledger],
+    *,
+    force: bool = False,
+    watch: Callable[[Moving], None] = unwatched,
 ) -> Report:
-    """Copy everything, then read both sides again and compare.
+    """Copy everything, then read both sides again and compare. The target is opened, and with that made, only when
+    the source can be copied.
 
     With `force` a source whose workers were seen a moment ago is copied all the same. A report that is not `equal`
     leaves the notes in the target, so that nothing but another copy from this source is done to it. Raises Refused.
     """
-    await _check(source, target, force=force)
+    await _check(source, "source", force=force)
+    if await source.marks():
+        raise Refused("a copy into the source was not finished; finish it first, or take the store it was made from")
+    await source.hold()
+    async with opening as target:
+        if source.identity == target.identity:
+            raise Refused("both URLs name the same store")
+        await _check(target, "target", force=force)
+        return await _move(source, target, watch)
+
+
+async def _move(source: Ledger, target: Ledger, watch: Callable[[Moving], None]) -> Report:
     marks = await _marks(source, target)
     already = sum(mark.rows for mark in marks.values())
     total = sum([await source.count(table) for table in TABLES])
@@ -209,18 +230,14 @@ async def copy(
     return report
 
 
-async def _check(source: Ledger, target: Ledger, *, force: bool) -> None:
-    if source.identity == target.identity:
-        raise Refused("both URLs name the same store")
-    for name, ledger in (("source", source), ("target", target)):
-        if problem := schema_problem(await ledger.columns()):
-            raise Refused(f"the {name} has another schema than this Raincheck ({problem}): upgrade Raincheck")
-        if not force and (users := await ledger.users()):
-            raise Refused(
-                f"the {name} is at work: {', '.join(users)} was seen in the last minute. Stop every server and worker, "
-                "wait a minute, and try again; --force does not wait, for those that were killed"
-            )
-    await source.hold()
+async def _check(ledger: Ledger, name: Literal["source", "target"], *, force: bool) -> None:
+    if problem := schema_problem(await ledger.columns()):
+        raise Refused(f"the {name} has another schema than this Raincheck ({problem}): upgrade Raincheck")
+    if not force and (users := await ledger.users()):
+        raise Refused(
+            f"the {name} is at work: {', '.join(users)} was seen in the last minute. Stop every server and worker, "
+            "wait a minute, and try again; --force does not wait, for those that were killed"
+        )
 
 
 def schema_problem(found: dict[str, frozenset[str]]) -> str | None:

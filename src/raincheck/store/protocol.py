@@ -103,7 +103,8 @@ class Leases(Protocol):
         Limits hold over all workers (G7): while a queue or an upstream is paused, at its `max_concurrency`, or has
         used up its `rpm` or `tpm` of the last minute, nothing more of it is handed out; a request whose estimate is
         above the whole `tpm` starts when nothing else was spent in that minute. What a tenant has beyond its
-        `max_running` is passed over and delays nobody.
+        `max_running` is passed over and delays nobody: a claim that could not pass over all of it holds the queue back
+        no more than a lack of places does, and hints that there is more.
         """
         ...
 

@@ -6,8 +6,21 @@ from collections import Counter
 import msgspec
 import pytest
 
+from raincheck.core.adaptive import FIRST_LEVEL, Level, Sample, step
 from raincheck.core.clock import DAY, HOUR, MINUTE, SECOND
-from raincheck.core.model import Attempt, Beat, Fence, Finish, Lease, Offer, Priority, Request, Result
+from raincheck.core.model import (
+    Attempt,
+    Beat,
+    Fence,
+    Finish,
+    Lease,
+    Limits,
+    Offer,
+    Priority,
+    Request,
+    Result,
+    Tenant,
+)
 from raincheck.core.outcome import Pause, RequestError, Retry, UpstreamError
 from raincheck.core.status import Status
 from raincheck.store.protocol import Store
@@ -23,6 +36,7 @@ from tests.store.builders import (
     a_request,
     capped,
     claimed,
+    completed,
     events,
     failure,
     ids,
@@ -661,3 +675,36 @@ async def test_a_retry_can_pause_the_queue_as_well(store: Store, clock: FakeCloc
     assert await claimed(store, 9) == []
     clock.advance(seconds=10)
     assert len(await claimed(store, 9)) == 1
+
+
+async def test_attempts_that_end_together_move_an_adaptive_level_as_those_that_were_at_work_together(
+    store: Store, clock: FakeClock
+) -> None:
+    """G7: each of them shows that the level is used up, the last as well as the first."""
+    await store.registry.set_limits("queue", "small", Limits(max_concurrency="auto"))
+    await submitted(store, 64)
+    known = Level()
+    for _ in range(5):
+        leases = await claimed(store, 64)
+        clock.advance(seconds=1)
+        await store.leases.finish([success(lease) for lease in leases])
+        for lease in leases:
+            known = step(known, Sample(lease.claimed_at, len(leases), congested=False), now=clock.now())
+        assert (await throttle(store)).level == known.level
+    assert known.level > FIRST_LEVEL + 3
+
+
+async def test_ready_names_each_queue_with_something_to_claim_and_no_other(store: Store, clock: FakeClock) -> None:
+    for queue in ("a", "b", "c", "d", "e"):
+        await completed(store, queue=queue)
+    assert await store.leases.ready() == set()
+    await submitted(store, 3, queue="b", priority=Priority.BATCH)
+    await submitted(store, 2, queue="b", priority=Priority.PRIORITY)
+    await submitted(store, queue="c", not_before=clock.now() + MINUTE)
+    await submitted(store, queue="e", tenant="other")
+    await running(store, queue="d")
+    assert await store.leases.ready() == {"b", "e"}
+    await store.registry.put_tenant(Tenant("full", max_running=1))
+    await submitted(store, 2, queue="a", tenant="full")
+    await claimed(store, 2, queue="a")
+    assert await store.leases.ready() == {"a", "b", "e"}

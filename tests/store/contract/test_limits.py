@@ -34,7 +34,7 @@ SCOPES: list[tuple[Scope, str]] = [("queue", "small"), ("upstream", "up")]
 either_scope = pytest.mark.parametrize(("scope", "name"), SCOPES, ids=[scope for scope, _ in SCOPES])
 
 
-async def held_back(store: Store, *offers: Offer) -> frozenset[str]:
+async def held_back(store: Store, *offers: Offer) -> frozenset[tuple[str, str]]:
     return (await store.leases.claim(offers, worker="w", lease_for=LEASE)).held_back
 
 
@@ -88,7 +88,7 @@ async def test_offers_of_one_claim_share_the_room_of_their_upstream(store: Store
     offers = [Offer(queue, "up", 3) for queue in ("a", "b", "c")]
     leases, held = await store.leases.claim(offers, worker="w", lease_for=LEASE)
     assert [len([lease for lease in leases if lease.queue == queue]) for queue in "abc"] == [3, 3, 1]
-    assert held == {"c"}
+    assert held == {("c", "up")}
 
 
 async def test_the_smaller_of_both_caps_holds(store: Store) -> None:
@@ -140,7 +140,7 @@ async def test_changing_a_limit_or_a_pause_frees_places(store: Store, scope: Sco
 # --- held back
 
 
-async def test_held_back_names_the_queues_that_a_limit_kept_from_giving_all(store: Store) -> None:
+async def test_held_back_names_the_offers_that_a_limit_kept_from_being_filled(store: Store) -> None:
     for queue in ("free", "capped", "exact", "paused"):
         await submitted(store, 3, queue=queue)
     await capped(store, 2, name="capped")
@@ -148,8 +148,33 @@ async def test_held_back_names_the_queues_that_a_limit_kept_from_giving_all(stor
     await capped(store, 1, name="empty")
     await store.registry.pause("queue", "paused", until=START + HOUR)
     offers = [Offer(queue, "up", 9) for queue in ("free", "capped", "exact", "paused", "empty", "unknown")]
-    assert await held_back(store, *offers) == {"capped", "paused"}
-    assert await held_back(store, Offer("capped", "up", 9), Offer("exact", "up", 9)) == {"capped"}
+    assert await held_back(store, *offers) == {("capped", "up"), ("paused", "up")}
+    assert await held_back(store, Offer("capped", "up", 9), Offer("exact", "up", 9)) == {("capped", "up")}
+
+
+@pytest.mark.parametrize("free_first", [True, False])
+@pytest.mark.parametrize("tight", ["paused", "at its rpm", "at its cap"])
+async def test_a_limit_of_one_upstream_holds_nothing_back_from_another(
+    store: Store, tight: str, free_first: bool
+) -> None:
+    """G7: neither what it serves just now, nor what comes next."""
+    match tight:
+        case "paused":
+            await store.registry.pause("upstream", "tight", until=START + HOUR)
+        case "at its rpm":
+            await store.registry.set_limits("upstream", "tight", Limits(rpm=1))
+        case _:
+            await capped(store, 1, scope="upstream", name="tight")
+    await submitted(store)
+    await claimed(store, upstream="tight")
+    await submitted(store, 3)
+    offers = [Offer("small", "tight", 2), Offer("small", "free", 2)]
+    leases, held = await store.leases.claim(offers[::-1] if free_first else offers, worker="w", lease_for=LEASE)
+    assert [lease.upstream for lease in leases] == ["free", "free"]
+    assert held == {("small", "tight")}
+    leases, held = await store.leases.claim(offers, worker="w", lease_for=LEASE)
+    assert ("small", "free") not in held
+    assert [lease.upstream for lease in leases][:1] == ["free"]
 
 
 async def test_a_lack_of_places_holds_nothing_back(store: Store) -> None:
@@ -157,7 +182,7 @@ async def test_a_lack_of_places_holds_nothing_back(store: Store) -> None:
     await capped(store, 4)
     assert await held_back(store, Offer("small", "up", 2)) == set()
     assert await held_back(store, Offer("small", "up", 2)) == set()
-    assert await held_back(store, Offer("small", "up", 2)) == {"small"}
+    assert await held_back(store, Offer("small", "up", 2)) == {("small", "up")}
 
 
 # --- requests a minute
@@ -184,7 +209,7 @@ async def test_workers_and_queues_share_the_rpm_of_an_upstream(store: Store) -> 
     leases, held = await store.leases.claim(offers, worker="one", lease_for=LEASE)
     assert (len(leases), held) == (4, set())
     leases, held = await store.leases.claim(offers, worker="two", lease_for=LEASE)
-    assert (len(leases), held) == (1, {"a", "b"})
+    assert (len(leases), held) == (1, {("a", "up"), ("b", "up")})
 
 
 @pytest.mark.slow("several minutes of arrivals")
@@ -221,7 +246,7 @@ async def test_what_a_limit_per_minute_holds_back_is_known_with_its_time(store: 
     assert await store.leases.next_due() is None
     assert (await place(store, last.id)).held_until is None
 
-    assert await held_back(store, Offer("small", "up", 9)) == {"small"}
+    assert await held_back(store, Offer("small", "up", 9)) == {("small", "up")}
     waits = await place(store, last.id)
     assert waits.held_until is not None
     assert START + MINUTE <= waits.held_until <= START + 61 * SECOND
@@ -267,7 +292,7 @@ async def test_no_more_than_tpm_are_expected_to_be_used_in_a_minute(
     first = await submitted(store, 3, tokens=40)
     [small] = await submitted(store, tokens=1)
     assert ids(await claimed(store, 9, lease_for=HOUR)) == [each.id for each in first[:2]]
-    assert await held_back(store, Offer("small", "up", 9)) == {"small"}
+    assert await held_back(store, Offer("small", "up", 9)) == {("small", "up")}
     waits = await place(store, small.id)
     assert waits.held_reason == f"at most 100 tokens a minute for {scope} {name}"
     assert await store.leases.next_due() == waits.held_until
@@ -360,7 +385,7 @@ async def test_a_paused_upstream_gives_nothing_to_any_queue_until_its_time(store
     [request] = await submitted(store, queue="a")
     await submitted(store, queue="b")
     await store.registry.pause("upstream", "up", until=START + MINUTE, reason="a new driver")
-    assert await held_back(store, Offer("a", "up", 9), Offer("b", "up", 9)) == {"a", "b"}
+    assert await held_back(store, Offer("a", "up", 9), Offer("b", "up", 9)) == {("a", "up"), ("b", "up")}
     waits = await place(store, request.id)
     assert waits.held_until == START + MINUTE
     assert "up" in (waits.held_reason or "")

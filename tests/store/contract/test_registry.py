@@ -116,6 +116,36 @@ async def test_pausing_keeps_the_cap_and_capping_keeps_the_pause(store: Store) -
     assert await store.registry.throttles("upstream") == []
 
 
+@pytest.mark.parametrize("way", ["opened", "limits set"])
+async def test_what_held_a_queue_is_not_shown_any_more_when_it_was_lifted_and_nobody_claims(
+    store: Store, way: str
+) -> None:
+    """G8: nobody is told of a pause that is over."""
+    await store.registry.pause("upstream", "up", until=START + MINUTE)
+    await store.registry.set_limits("upstream", "up", Limits(rpm=1))
+    [request] = await submitted(store)
+    await claimed(store)
+    [queue] = await store.registry.queues()
+    assert queue.held_reason is not None
+    await store.requests.cancel("t", request.id)
+    if way == "opened":
+        await store.registry.pause("upstream", "up", until=None)
+    else:
+        await store.registry.set_limits("upstream", "up", Limits())
+    [queue] = await store.registry.queues()
+    assert (queue.held_until, queue.held_reason) == (None, None)
+    assert await store.leases.next_due() == (None if way == "opened" else START + MINUTE)
+
+
+async def test_lifting_one_queues_limits_leaves_what_holds_another(store: Store) -> None:
+    await store.registry.pause("upstream", "up", until=START + MINUTE)
+    await submitted(store)
+    await claimed(store)
+    await store.registry.set_limits("queue", "other", Limits(rpm=1))
+    [queue] = await store.registry.queues()
+    assert queue.held_until == START + MINUTE
+
+
 async def test_none_opens_a_paused_queue_at_once(store: Store) -> None:
     await running(store)
     await submitted(store)

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from raincheck.core.clock import HOUR, MINUTE, SECOND
-from raincheck.core.model import Lease, Offer, Priority, Query, Tenant
+from raincheck.core.model import Lease, Offer, Priority, Query, Scope, Tenant
 from raincheck.core.status import Status
 from raincheck.store.protocol import Store
 from tests.store.builders import (
@@ -134,20 +134,25 @@ async def test_three_hundred_of_a_full_tenant_delay_nobody(store: Store) -> None
     assert ids(await claimed(store, 1)) == [next_one.id]
 
 
-@pytest.mark.slow("three thousand requests")
-async def test_a_claim_that_set_much_aside_says_that_there_is_more(store: Store) -> None:
-    """G3: who is asked for one place and gives none has its listeners try again."""
+@pytest.mark.slow("over a thousand requests")
+@pytest.mark.parametrize("scope", [None, "queue", "upstream"])
+async def test_a_claim_that_set_much_aside_says_that_there_is_more(store: Store, scope: Scope | None) -> None:
+    """G3, G7: no limit holds back who waits behind it, so whoever has places left goes on at once."""
     await at_most(store, 1, tenant="capped")
     await running(store, tenant="capped")
-    await submitted(store, 3_000, tenant="capped", priority=Priority.PRIORITY)
+    await submitted(store, 1_300, tenant="capped", priority=Priority.PRIORITY)
     [other] = await submitted(store, tenant="other")
+    if scope is not None:
+        await capped(store, 4, scope=scope, name="small" if scope == "queue" else "up")
     leases, claims = list[Lease](), 0
     while not leases:
         with heard(store) as changes:
-            leases, claims = await claimed(store, 1), claims + 1
+            leases, held_back = await store.leases.claim([Offer("small", "up", 8)], worker="w", lease_for=LEASE)
         assert leases or any("small" in change.ready for change in changes)
+        assert held_back == set()
+        claims += 1
     assert ids(leases) == [other.id]
-    assert claims < 100
+    assert claims < 9
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "lapsed"])

@@ -13,7 +13,7 @@ from raincheck.core.errors import AlreadyEnded, NotEnded, NotFound, NotRequeueab
 from raincheck.core.ids import new_id
 from raincheck.core.model import Beat, Finish, Lease, Limits, Offer, Priority, Tenant
 from raincheck.store.postgres import finishes, open_store
-from raincheck.store.postgres.database import connect
+from raincheck.store.postgres.database import Transaction, connect
 from raincheck.store.protocol import Store
 from tests.store.builders import (
     ANSWER,
@@ -21,6 +21,7 @@ from tests.store.builders import (
     RETENTION,
     FakeClock,
     a_request,
+    accepted,
     claimed,
     failure,
     ids,
@@ -155,6 +156,77 @@ async def test_a_tenants_cap_is_exact_over_all_processes_and_nothing_of_it_stick
             for store, leases in zip(stores, held, strict=True):
                 await store.leases.finish([success(lease) for lease in leases])
     assert (most, done) == (3, {"one": 60, "two": 60})
+
+
+@pytest.mark.slow("many transactions of three processes")
+async def test_finishes_and_claims_of_capped_tenants_are_in_nobodys_way(url: str, clock: FakeClock) -> None:
+    """G7: also when a batch of finishes ends some requests, hands others back, and measures in between."""
+    tenants = [f"t{number}" for number in range(6)]
+    async with processes(url, clock, 3) as stores:
+        for tenant in tenants:
+            await stores[0].registry.put_tenant(Tenant(tenant, max_running=20))
+        for number in range(240):
+            await submitted(stores[0], tenant=tenants[number % 6], max_attempts=99)
+
+        async def work(store: Store, random: Random) -> None:
+            for _ in range(25):
+                leases = await claimed(store, 20)
+                outcomes = [success(lease) if random.random() < 0.1 else retry(lease, 0) for lease in leases]
+                await store.leases.finish(outcomes)
+
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(work(store, Random(number)) for number, store in enumerate(stores * 2)))
+
+
+@pytest.mark.slow("many transactions of four processes")
+async def test_forgetting_and_deleting_the_same_requests_is_in_nobodys_way(
+    stores: list[Store], clock: FakeClock
+) -> None:
+    """G9: a request goes with its key, whoever takes it away."""
+    made = [a_request(idempotency_key=f"{number}", fingerprint=b"f") for number in range(240)]
+    await stores[0].requests.submit(made)
+    await stores[0].leases.finish([success(lease) for lease in await claimed(stores[0], 240)])
+    clock.advance(seconds=RETENTION / SECOND)
+    assert await stores[0].upkeep.purge(limit=240) == 240
+    clock.advance(seconds=RETENTION / SECOND)
+
+    async def delete(store: Store, request_id: str) -> None:
+        with suppress(NotFound):
+            await store.requests.delete("t", request_id)
+
+    for first in range(0, 240, 24):
+        await asyncio.gather(
+            *(store.upkeep.purge(limit=24) for store in stores[:2]),
+            *(delete(store, new.id) for store in stores[2:] for new in made[first : first + 24]),
+        )
+    again = [a_request(idempotency_key=new.idempotency_key, fingerprint=b"f") for new in made]
+    assert not any(accepted(answer).repeated for answer in await stores[0].requests.submit(again))
+
+
+async def test_a_queue_is_forgotten_without_waiting_for_a_claim_that_looks_at_its_notes(
+    url: str, stores: list[Store], clock: FakeClock
+) -> None:
+    """G3: and the note is seen to by the next claim."""
+    [store, *_] = stores
+    await store.registry.put_tenant(Tenant("one", max_running=1))
+    first, second = await submitted(store, 2, tenant="one")
+    [lease] = await claimed(store, 2)
+    assert lease.fence.request_id == first.id
+    await store.requests.cancel("one", second.id)
+    await store.leases.finish([success(lease)])
+    clock.advance(seconds=RETENTION / SECOND)
+    database = await connect(url, clock.now)
+
+    async def look(tx: Transaction) -> None:
+        assert len(await tx.all("select queue from parked for update")) == 1
+        assert await store.upkeep.tidy(limit=9) == 1
+
+    async with asyncio.timeout(5):
+        await database.write(look)
+    await database.close()
+    assert await store.leases.ready() == {"small"}
+    assert await claimed(store) == []
+    assert await store.leases.ready() == set()
 
 
 class Melee:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from itertools import count
 
 import asyncpg
@@ -10,7 +11,8 @@ import pytest
 from raincheck.core.errors import SettingsInvalid, StoreUnavailable
 from raincheck.store.postgres import database as databases
 from raincheck.store.postgres import pool, witness
-from raincheck.store.postgres.database import Database, Transaction, connect
+from raincheck.store.postgres.database import Database, Row, Transaction, connect
+from raincheck.store.postgres.outages import OUTAGES, unavailable
 from tests.store.postgres.conftest import opened
 from tests.store.postgres.proxy import AtCommit, Proxy
 from tests.store.postgres.server import PostgresServer
@@ -245,6 +247,45 @@ async def test_a_statement_that_waits_too_long_for_a_lock_gives_up(
     assert await kept(database) == ["held"]
 
 
+async def test_a_read_that_takes_too_long_is_ended_on_the_server_and_costs_no_connection(
+    monkeypatch: pytest.MonkeyPatch, server: PostgresServer, database: Database
+) -> None:
+    monkeypatch.setattr(databases, "BEGIN", databases.BEGIN.replace("15s", "100ms"))
+    await asyncio.gather(*(keep(database, f"before {number}") for number in range(3)))
+    before = {row["pid"] for row in await connections(database)}
+    assert len(before) >= 3
+    with pytest.raises(StoreUnavailable, match=r"\(it did not answer in time\)"):
+        await database.read_apart("select pg_sleep(60)")
+    assert {row["pid"] for row in await connections(database)} == before
+    asleep = "select count(*) from pg_stat_activity where query = 'select pg_sleep(60)' and state = 'active'"
+    assert server.psql(asleep) == "0"
+
+
+async def connections(database: Database) -> list[Row]:
+    return await database.read_apart("select pid from pg_stat_activity where application_name = 'raincheck'")
+
+
+async def test_long_reads_leave_connections_for_submits_even_when_nobody_waits_for_them(
+    monkeypatch: pytest.MonkeyPatch, impatient: None, proxy: Proxy
+) -> None:
+    """G1."""
+    monkeypatch.setattr(pool, "STATEMENT_WITHIN", 5.0)
+    monkeypatch.setattr(databases, "ACQUIRE_WITHIN", 0.1)
+    async with opened(f"{proxy.url}?pool=6") as database:
+        given_up = [asyncio.create_task(database.read_apart("select pg_sleep(0.4)")) for _ in range(2)]
+        await asyncio.sleep(0)
+        for reading in given_up:
+            reading.cancel()
+        with pytest.raises(StoreUnavailable, match="in use"):
+            await database.read_apart("select 1")
+        await asyncio.gather(*(keep(database, f"meanwhile {number}") for number in range(12)))
+        async with asyncio.timeout(5):
+            while True:
+                with suppress(StoreUnavailable):
+                    assert len(await database.read_apart("select 1")) == 1
+                    break
+
+
 async def test_a_client_that_vanishes_in_the_middle_does_not_hold_its_locks_for_long(
     impatient: None, impatient_server: None, server: PostgresServer, proxy: Proxy, database: Database
 ) -> None:
@@ -332,6 +373,10 @@ async def test_a_commit_that_the_database_turned_into_a_rollback_is_no_success(d
         ),
         ("postgresql://u:geheim@nowhere.invalid/db", StoreUnavailable, "db at nowhere.invalid cannot be opened"),
         ("postgresql://u:geh/eim@h/db", SettingsInvalid, "percent-encoded"),
+        ("postgresql://u:geheim@h:99999/db", SettingsInvalid, "percent-encoded"),
+        ("postgresql://u:geheim@a..b/db", SettingsInvalid, "percent-encoded"),
+        (f"postgresql://u:geheim@{'h' * 70}/db", SettingsInvalid, "percent-encoded"),
+        (f"postgresql://u:geheim@ok,{'h' * 70}:5433/db", SettingsInvalid, "percent-encoded"),
         ("postgresql://u:geheim@h/db?pool=many", SettingsInvalid, "pool is a whole number"),
         ("postgresql://u:geheim@127.0.0.1:1/db?sslmode=perhaps", SettingsInvalid, "sslmode"),
         ("postgresql://u:geheim@127.0.0.1:1/db?target_session_attrs=best", SettingsInvalid, "target_session_attrs"),
@@ -345,6 +390,18 @@ async def test_what_is_wrong_with_the_address_is_said_without_the_password(
     assert words in str(failure.value)
     assert "geh" not in str(failure.value)
     assert "geheim" not in repr(failure.value.__context__)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (asyncpg.InternalClientError("cannot switch to state 12"), "(the connection broke)"),
+        (asyncpg.QueryCanceledError("canceling statement due to statement timeout"), "(it did not answer in time)"),
+    ],
+)
+def test_what_only_asyncpg_understands_is_said_in_words(error: Exception, words: str) -> None:
+    assert isinstance(error, OUTAGES)
+    assert words in unavailable(error).message
 
 
 async def test_a_database_or_user_that_is_not_there_is_named(server: PostgresServer) -> None:

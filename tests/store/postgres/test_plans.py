@@ -123,6 +123,13 @@ async def wake_up(store: Store, clock: FakeClock, watched: Watched) -> None:
     assert await store.leases.next_due() is not None
 
 
+async def look_around(store: Store, clock: FakeClock, watched: Watched) -> None:
+    watched.start()
+    assert await store.leases.ready() >= {"small"}
+    assert await store.leases.next_due() is not None
+    assert watched.rows("queue") == 0
+
+
 async def expire(store: Store, clock: FakeClock, watched: Watched) -> None:
     await submitted(store, 9, queue="late", deadline=clock.now() + SECOND)
     clock.advance(seconds=1)
@@ -152,6 +159,7 @@ async def purge_for_good(store: Store, clock: FakeClock, watched: Watched) -> No
 
 
 MEANT: dict[Act, tuple[int, tuple[str, ...]]] = {
+    look_around: (10, ("request_ready", "request_due")),
     submit: (9, ("flow_tenant",)),
     get: (9, ("request_id_key", "result_pkey", "event_request_seq_key")),
     place: (1_010, ("request_ready",)),
@@ -169,6 +177,10 @@ MEANT: dict[Act, tuple[int, tuple[str, ...]]] = {
     purge_for_good: (30, ("request_purge", "seen_request")),
 }
 """Each act, in this order, with how many requests it may look at and the indexes it must use."""
+
+
+MANY_NAMES = "insert into blob (name) select 'blob' || n from generate_series(1, 20000) n"
+MANY_QUEUES = "insert into queue (name) select 'idle' || n from generate_series(1, 5000) n"
 
 
 async def load(store: Store) -> None:
@@ -200,8 +212,7 @@ async def test_no_act_scans_a_table_and_each_looks_at_as_many_rows_as_it_needs(
     with watching(watched, monkeypatch):
         async with open_store(url, clock=clock.now, retention=RETENTION) as store:
             await load(store)
-            many = "insert into blob (name) select 'blob' || n from generate_series(1, 20000) n"
-            await asyncio.to_thread(psql, url, many, "vacuum analyze")
+            await asyncio.to_thread(psql, url, MANY_NAMES, MANY_QUEUES, "vacuum analyze")
             for act, (most, indexes) in MEANT.items():
                 await act(store, clock, watched)
                 watched.watching = False

@@ -195,3 +195,26 @@ async def test_tags_go_on_from_the_last_one_whoever_wrote_it(processes: Processe
     """Arrival is the order of a flow, over processes and batches."""
     ids = [request.id for store in processes for request in await submitted(store, 3, weight=3.0)]
     assert [lease.fence.request_id for lease in await claimed(processes[0], 99)] == ids
+
+
+async def test_searches_that_take_long_leave_connections_for_submits(url: str, database: Database) -> None:
+    """G1."""
+    locked, let_go = asyncio.Event(), asyncio.Event()
+
+    async def lock(tx: Transaction) -> None:
+        await tx.run("lock table result in access exclusive mode")
+        locked.set()
+        await let_go.wait()
+
+    async with open_store(f"{url}?pool=3", clock=FakeClock().now) as store:
+        await submitted(store)
+        holding = asyncio.create_task(database.write(lock))
+        await locked.wait()
+        searching = [asyncio.create_task(store.requests.search("t", Query())) for _ in range(5)]
+        async with asyncio.timeout(5):
+            for _ in range(5):
+                await submitted(store)
+        assert not any(search.done() for search in searching)
+        let_go.set()
+        assert all(page.requests for page in await asyncio.gather(*searching))
+        await holding

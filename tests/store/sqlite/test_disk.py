@@ -191,6 +191,16 @@ async def test_a_damaged_file_is_a_clear_answer(folder: Path) -> None:
             await submitted(store)
 
 
+async def test_a_file_that_is_put_back_takes_requests_again(tmp_path: Path) -> None:
+    path, away = tmp_path / "raincheck.db", tmp_path / "away.db"
+    async with open_store(path, clock=FakeClock().now) as store:
+        path.rename(away)
+        with pytest.raises(StoreUnavailable, match="put it back, or restart"):
+            await submitted(store)
+        away.rename(path)
+        assert await submitted(store)
+
+
 @pytest.mark.parametrize("gone", ["", "-wal"])
 async def test_a_file_that_was_removed_takes_nothing_more(tmp_path: Path, gone: str) -> None:
     """G1: what is written to a file that nobody can open any more would not be kept."""

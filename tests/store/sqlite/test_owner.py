@@ -8,6 +8,7 @@ import pytest
 from raincheck.core.clock import HOUR
 from raincheck.core.errors import StoreTaken, StoreUnavailable
 from raincheck.core.model import ApiKey
+from raincheck.core.settings import sqlite_path
 from raincheck.core.status import Status
 from raincheck.store.sqlite import open_store
 from tests.store.builders import START, FakeClock, claimed, failure, running, status, submitted, success
@@ -26,6 +27,24 @@ async def test_the_second_owner_is_told_who_has_the_store_and_what_to_do(folder:
     assert f"process {os.getpid()}." in taken.value.message
     assert "Stop it" in taken.value.message
     assert "--store" in taken.value.message
+
+
+async def test_g4_links_to_a_store_do_not_get_past_its_lock(folder: Path) -> None:
+    """G4: live work would be sent twice."""
+    path, soft, hard = folder / "store.db", folder / "soft.db", folder / "hard.db"
+    async with open_store(path, clock=clock.now):
+        soft.symlink_to(path)
+        with pytest.raises(StoreTaken, match="in use by process"):
+            async with open_store(sqlite_path(f"sqlite:///{soft}"), clock=clock.now):
+                pass
+        hard.hardlink_to(path)
+        for own in (True, False):
+            with pytest.raises(StoreTaken, match="several names"):
+                async with open_store(hard, clock=clock.now, own=own):
+                    pass
+        hard.unlink()
+    async with open_store(sqlite_path(f"sqlite:///{soft}"), clock=clock.now) as store:
+        await submitted(store)
 
 
 async def test_a_store_that_was_closed_can_be_opened_again(folder: Path) -> None:

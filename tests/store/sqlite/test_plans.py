@@ -201,7 +201,7 @@ MEANT: dict[Act, tuple[str, ...]] = {
     ),
     workers: ("request_at_upstream",),
     blobs: ("blob_doomed (doomed_at<?)",),
-    wake_up: ("request_due", "request_ready (queue=?)"),
+    wake_up: ("request_due", "request_ready (queue>?)", "queue_held (held_until>?)"),
     expire: ("request_deadline (deadline<?)",),
     purge: ("request_purge (purge_at<?)", "seen_request (request_seq=?)", "seen_expires (expires_at<?)"),
     search: ("request_listed (tenant=? AND seq<?)",),
@@ -211,7 +211,7 @@ MEANT: dict[Act, tuple[str, ...]] = {
 """The indexes each act must use."""
 
 SMALL = {
-    *("queue", "throttle", "parked", "worker", "w", "h", "json_each", "wanted", "had"),
+    *("queue", "ready", "throttle", "parked", "worker", "w", "h", "json_each", "wanted", "had"),
     *("(subquery-1)", "(subquery-2)", "CONSTANT", "3", "2"),
 }
 """What may be read from end to end: one row per queue, limit, or worker, the parts of one query, and what a bounded

@@ -31,7 +31,7 @@ class Watched:
         return [
             f"{detail}"
             for statement, values in list(self.statements)
-            if statement.lstrip().split(None, 1)[0] in {"select", "insert", "update", "delete"}
+            if statement.lstrip().split(None, 1)[0] in {"select", "with", "insert", "update", "delete"}
             for *_, detail in connection.execute(f"explain query plan {statement}", values).fetchall()
         ]
 

@@ -103,7 +103,12 @@ def _hosts(parts: SplitResult) -> tuple[dict[str, Any], ...]:
         host, colon, port = spec.rpartition(":")
         if not colon or port.endswith("]"):
             host, port = spec, "5432"
-        found.append({"host": unquote(host.strip("[]")), "port": int(port)})
+        host = unquote(host.strip("[]"))
+        if not host.startswith("/"):  # Or else it is a socket's folder.
+            host.encode("idna")  # As the resolver does later, where nobody expects a UnicodeError.
+        if not 0 < int(port) < 65_536:
+            raise ValueError(port)
+        found.append({"host": host, "port": int(port)})
     return tuple(found)
 
 

@@ -124,7 +124,7 @@ class Claim:
                 break
             line.ready.popleft()
         turn.kept_back = None
-        if turn.places and (line.ready or turn.wanted < turn.places):
+        if turn.places and (line.ready or not turn.wanted):  # While there is room, no limit keeps the rest back.
             turn.kept_back = line.ready[0].request.tokens if line.ready else line.beyond
 
     def _take(self, candidate: Candidate, turn: Turn) -> None:
@@ -172,14 +172,14 @@ class Claim:
             remote_id=candidate.remote_id,
         )
 
-    async def settle(self, turns: Sequence[Turn]) -> frozenset[str]:
-        """Write down what was taken and what is held; returns the queues that a limit held back."""
+    async def settle(self, turns: Sequence[Turn]) -> frozenset[tuple[str, str]]:
+        """Write down what was taken and what is held; returns the queues and upstreams that a limit held back."""
         await limits.write_spent(self._tx, self._locked)
         held = _held(turns)
         changed = {queue: held.get(queue) for queue, line in self.lines.items() if line.held != held.get(queue)}
         await limits.write_held(self._tx, changed)
         await count_pending(self._tx, self._counts, self._clocks)
-        return frozenset(turn.offer.queue for turn in turns if turn.kept_back is not None)
+        return frozenset((turn.offer.queue, turn.offer.upstream) for turn in turns if turn.kept_back is not None)
 
 
 async def claim(tx: Transaction, offers: Sequence[Offer], terms: Terms) -> Claimed:

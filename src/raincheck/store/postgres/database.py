@@ -4,7 +4,7 @@
 # pyright: reportUnknownMemberType=false
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -17,8 +17,8 @@ from raincheck.core.status import Status
 from raincheck.store.group_commit import GroupCommit
 from raincheck.store.postgres.address import STATEMENT_WITHIN, Address, parse
 from raincheck.store.postgres.migrating import migrate
-from raincheck.store.postgres.outages import AGAIN, FAILURES, OUTAGES, unavailable, unopened
-from raincheck.store.postgres.pool import Pool
+from raincheck.store.postgres.outages import AGAIN, BROKE, FAILURES, OUTAGES, unavailable, unopened
+from raincheck.store.postgres.pool import ACQUIRE_WITHIN, Pool
 from raincheck.store.postgres.witness import FORGET, Witness
 from raincheck.store.protocol import Change
 
@@ -71,9 +71,10 @@ async def connect(url: str, clock: Clock | None) -> "Database":
 class Transaction:
     """What one write may use: statements, the moment, and room for what it changed.
 
-    Rows are locked in one order everywhere, so that transactions wait for each other but never in a circle: seen,
-    request, throttle, spent, tenant, queue, flow, lane; within a table in the order of the key. (A claim may take
-    throttles and tenants before requests, because it skips requests that are locked.)
+    Rows are locked in one order everywhere, so that transactions wait for each other but never in a circle: request,
+    seen, throttle, spent, tenant, parked, blob, queue, flow, lane; within a table in the order of the key, and those of
+    one table by one statement. (What skips rows that are locked waits for nobody: so a claim may take requests after
+    throttles, tenants and notes of what is parked, and the caretaker such notes after queues.)
     """
 
     connection: Any
@@ -107,6 +108,7 @@ class Database:
         self._listeners: list[Callable[[Change], None]] = []
         self._groups: list[GroupCommit[Any, Any]] = []
         self._running: set[asyncio.Task[Any]] = set()
+        self._apart = asyncio.Semaphore(max(1, address.pool // 3))
 
     @property
     def at(self) -> int | None:
@@ -123,10 +125,7 @@ class Database:
         was in the way; a RaincheckError undoes it and is passed on. A caller that is cancelled only stops waiting:
         what has begun is brought to its end, so nobody has to wonder how far it got.
         """
-        task = asyncio.create_task(self._write(work, durable))
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
+        return await self._to_its_end(self._write(work, durable))
 
     def gathered(
         self, work: Callable[[Transaction, Sequence[Item]], Awaitable[Sequence[T | RaincheckError]]]
@@ -187,7 +186,7 @@ class Database:
             lost = _lost(connection, error)
             await self._undo(connection, error)
             if isinstance(error, CONFUSED) and lost:
-                raise asyncpg.ConnectionDoesNotExistError(str(error)) from error
+                raise asyncpg.ConnectionDoesNotExistError(BROKE) from error
             raise
         finally:
             self._pool.release(connection)
@@ -211,7 +210,7 @@ class Database:
         self._witness.give_back(slot)
 
     async def _undo(self, connection: Any, error: BaseException) -> None:
-        if isinstance(error, TimeoutError | asyncpg.ReadOnlySQLTransactionError):
+        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
             # The other connections lead to the same place; new ones may find the one that took over.
             self._pool.expire()
             connection.terminate()
@@ -222,6 +221,12 @@ class Database:
                 await connection.execute("rollback", timeout=BEGIN_WITHIN)
             except Exception:  # noqa: BLE001 - whatever it was, without a connection there is no transaction
                 connection.terminate()
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
@@ -244,28 +249,44 @@ class Database:
 
     async def one(self, sql: str, *values: object) -> Row | None:
         """The first row of a statement that changes nothing."""
-        return await self._read(lambda connection: connection.fetchrow(sql, *values))
+        return await self._read(lambda connection: connection.fetchrow(sql, *values), self._ask)
 
     async def all(self, sql: str, *values: object) -> list[Row]:
         """All rows of a statement that changes nothing."""
-        return await self._read(lambda connection: connection.fetch(sql, *values))
+        return await self._read(lambda connection: connection.fetch(sql, *values), self._ask)
 
-    async def _read(self, read: Callable[[Any], Awaitable[T]]) -> T:
+    async def read_apart(self, sql: str, *values: object) -> list[Row]:
+        """All rows of a read that may take long. The server ends it when it takes too long, and there are never so many
+        at once that submits find no connection; one that nobody waits for any more counts until the server is done."""
+        try:
+            async with asyncio.timeout(ACQUIRE_WITHIN):
+                await self._apart.acquire()
+        except TimeoutError as error:
+            raise unavailable(error, self.address.place) from error
+
+        async def read() -> list[Row]:
+            try:
+                return await self._read(lambda connection: connection.fetch(sql, *values), self._ask_limited)
+            finally:
+                self._apart.release()
+
+        return await self._to_its_end(read())
+
+    async def _read(
+        self, read: Callable[[Any], Awaitable[T]], ask: Callable[[Callable[[Any], Awaitable[T]]], Awaitable[T]]
+    ) -> T:
         try:
             try:
-                return await self._ask(read)
-            except asyncpg.PostgresConnectionError:
-                return await self._ask(read)  # The connection had died meanwhile; reading twice does no harm.
+                return await ask(read)
+            except (asyncpg.PostgresConnectionError, asyncpg.InvalidCachedStatementError):
+                return await ask(read)  # The connection, or its plan, had died meanwhile; reading twice does no harm.
         except OUTAGES as error:
             raise unavailable(error, self.address.place) from error
 
     async def _ask(self, read: Callable[[Any], Awaitable[T]]) -> T:
         if not self.address.statements:
             # Without named statements asking takes two messages, and a pooler keeps only a transaction together.
-            async with self._begun("off") as connection:
-                answer = await read(connection)
-                await connection.execute("commit")
-                return answer
+            return await self._ask_limited(read)
         connection = await self._pool.acquire()
         try:
             return await read(connection)
@@ -273,13 +294,18 @@ class Database:
             lost = _lost(connection, error)
             # An answer that was not waited for would be the next one's.
             connection.terminate()
-            if isinstance(error, TimeoutError):
-                self._pool.expire()
             if isinstance(error, CONFUSED) and lost:
-                raise asyncpg.ConnectionDoesNotExistError(str(error)) from error
+                raise asyncpg.ConnectionDoesNotExistError(BROKE) from error
             raise
         finally:
             self._pool.release(connection)
+
+    async def _ask_limited(self, read: Callable[[Any], Awaitable[T]]) -> T:
+        """In a transaction, which says how long a statement may take."""
+        async with self._begun("off") as connection:
+            answer = await read(connection)
+            await connection.execute("commit")
+            return answer
 
     # --- the end
 

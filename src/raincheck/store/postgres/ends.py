@@ -77,8 +77,7 @@ async def end(tx: Transaction, ended: Sequence[Ending]) -> None:
 
 async def write_ends(tx: Transaction, ended: Sequence[Ending]) -> Counter[Flow]:
     """`end` without its last step: returns how the flows' numbers of pending requests have changed."""
-    await _stopped(tx, [ending.request for ending in ended])
-    names = [ending.reply.blob for ending in ended if ending.reply and ending.reply.blob]
+    names = sorted(ending.reply.blob for ending in ended if ending.reply and ending.reply.blob)
     # Whatever transaction writes it: an end that has been seen is not undone by a crash (G2).
     await tx.run(
         """with e as materialized (
@@ -163,7 +162,6 @@ async def hand_out(
 
 async def hand_back(tx: Transaction, returned: Sequence[Return]) -> None:
     """From processing back to pending."""
-    await _stopped(tx, [each.request for each in returned])
     await tx.run(
         """update request r
               set status = 'pending', due_at = case when b.due_at > moment($5) then b.due_at end,
@@ -179,6 +177,40 @@ async def hand_back(tx: Transaction, returned: Sequence[Return]) -> None:
     tx.moved.extend((each.request.id, Status.PENDING) for each in returned)
     tx.ready.update(each.request.queue for each in returned)
     await count_pending(tx, Counter(each.request.flow for each in returned))
+
+
+async def stopped(tx: Transaction, requests: Sequence[Open]) -> None:
+    """Say that these no longer run: where that was limited another may start, whoever has places already.
+
+    For all of a transaction at once, before any of them moves: tenants are locked in the order of their names, and
+    before queues and flows.
+    """
+    running = [request for request in requests if request.status == Status.PROCESSING]
+    if not running:
+        return
+    # A claim that parks a tenant's requests holds the tenant's row from its count to its commit. So either it counts
+    # after us, or we wait here, and the next statement sees its note.
+    [row] = await tx.all(
+        """with capped as materialized (
+               select name from tenant where name = any($1::text[]) and max_running is not null
+                order by name for share)
+           select array(select name from capped),
+                  array(select queue from parked where tenant = any($1::text[])),
+                  array(select name from throttle where scope = 'queue' and name = any($2::text[])),
+                  array(select name from throttle where scope = 'upstream' and name = any($3::text[]))""",
+        list({request.tenant for request in running}),
+        list({request.queue for request in running}),
+        list({request.upstream for request in running if request.upstream is not None}),
+    )
+    capped, noted, queues, upstreams = row
+    limited = {request.queue for request in running if request.queue in queues or request.upstream in upstreams}
+    if limited:
+        tx.freed = True
+        tx.ready.update(limited)
+    tx.ready.update(noted)
+    if capped:
+        again = await tx.all("select queue from parked where tenant = any($1::text[])", capped)
+        tx.ready.update(queue for (queue,) in again)
 
 
 async def tried(tx: Transaction, tries: Sequence[Try]) -> None:
@@ -237,36 +269,6 @@ async def count_pending(
         [priority for _, priority in clocks],
         list(clocks.values()),
     )
-
-
-async def _stopped(tx: Transaction, requests: Sequence[Open]) -> None:
-    """Say that these no longer run: where that was limited another may start, whoever has places already."""
-    running = [request for request in requests if request.status == Status.PROCESSING]
-    if not running:
-        return
-    # A claim that parks a tenant's requests holds the tenant's row from its count to its commit. So either it counts
-    # after us, or we wait here, and the next statement sees its note.
-    [row] = await tx.all(
-        """with capped as materialized (
-               select name from tenant where name = any($1::text[]) and max_running is not null
-                order by name for share)
-           select array(select name from capped),
-                  array(select queue from parked where tenant = any($1::text[])),
-                  array(select name from throttle where scope = 'queue' and name = any($2::text[])),
-                  array(select name from throttle where scope = 'upstream' and name = any($3::text[]))""",
-        list({request.tenant for request in running}),
-        list({request.queue for request in running}),
-        list({request.upstream for request in running if request.upstream is not None}),
-    )
-    capped, noted, queues, upstreams = row
-    limited = {request.queue for request in running if request.queue in queues or request.upstream in upstreams}
-    if limited:
-        tx.freed = True
-        tx.ready.update(limited)
-    tx.ready.update(noted)
-    if capped:
-        again = await tx.all("select queue from parked where tenant = any($1::text[])", capped)
-        tx.ready.update(queue for (queue,) in again)
 
 
 def _columns(table: Sequence[tuple[object, ...]], *, width: int) -> list[list[object]]:

@@ -10,7 +10,7 @@ from raincheck.core.outcome import Ended, Pause, Released, Retry, Succeeded
 from raincheck.core.status import Status
 from raincheck.store.postgres import limits
 from raincheck.store.postgres.database import Transaction
-from raincheck.store.postgres.ends import Ending, Open, Return, Try, end, hand_back, tried
+from raincheck.store.postgres.ends import Ending, Open, Return, Try, end, hand_back, stopped, tried
 from raincheck.store.postgres.limits import Tried
 
 SMOOTHING = 0.2
@@ -73,6 +73,7 @@ async def _write(tx: Transaction, held: Held, keep_for: int) -> None:
     await tried(tx, [_try(attempt) for attempt in held.attempts])
     if (pauses := _pauses(held.attempts)) or held.learns:
         await limits.learn(tx, held.attempts, pauses, now=held.now)
+    await stopped(tx, [attempt.request for attempt in held.attempts])
     endings = [ending for attempt in held.attempts if (ending := _ending(attempt, keep_for)) is not None]
     returned = [back for attempt in held.attempts if (back := _return(attempt)) is not None]
     if endings:

@@ -15,7 +15,7 @@ from raincheck.store.parking import PARKED
 from raincheck.store.postgres import finishes
 from raincheck.store.postgres.claims import Terms, claim
 from raincheck.store.postgres.database import Database, Transaction
-from raincheck.store.postgres.ends import Ending, Open, Return, Try, clean, end, hand_back, tried
+from raincheck.store.postgres.ends import Ending, Open, Return, Try, clean, end, hand_back, stopped, tried
 
 LAPSED = RequestError("The worker was not heard of for a whole lease; it may have crashed.", code="lease_lapsed")
 
@@ -114,6 +114,7 @@ class PostgresLeases:
                 back.append(Return(request, None, 0))
         if lapsed:
             await tried(tx, lapsed)
+            await stopped(tx, [each.request for each in lapsed])
         if ends:
             await end(tx, ends)
         if back:
@@ -133,12 +134,19 @@ class PostgresLeases:
         return row[0] if row else None
 
     async def ready(self) -> set[str]:
+        # From one queue that has something to the next: the many that may have nothing cost nothing.
         found = await self._database.all(
-            """select q.name from queue q
-                where (select true from request r
-                        where r.queue = q.name and r.status = 'pending' and r.due_at is null
-                        order by r.queue, r.priority, r.tag, r.seq limit 1)
-                   or (select true from parked p where p.queue = q.name limit 1)"""
+            """with recursive ready (queue) as (
+                   (select queue from request where status = 'pending' and due_at is null
+                     order by queue, priority, tag, seq limit 1)
+                   union all
+                   select (select r.queue from request r
+                            where r.status = 'pending' and r.due_at is null and r.queue > ready.queue
+                            order by r.queue, r.priority, r.tag, r.seq limit 1)
+                     from ready where ready.queue is not null)
+               select queue from ready where queue is not null
+               union all
+               select queue from parked"""
         )
         return {name for (name,) in found}
 

@@ -16,16 +16,22 @@ from raincheck.store.postgres.address import parse
 from raincheck.store.postgres.migrating import migrate
 from raincheck.store.postgres.outages import OUTAGES, unavailable, unopened
 
+IN_THE_WAY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+"""What the database says when others write at the same time."""
+
 
 @asynccontextmanager
-async def open_ledger(url: str) -> AsyncGenerator["PostgresLedger"]:
-    """The tables, made and migrated as needed, over a connection of our own. Raises what `connect` does."""
+async def open_ledger(url: str, *, existing: bool) -> AsyncGenerator["PostgresLedger"]:
+    """The tables, made and migrated as needed, over a connection of our own; with `existing` they are not made in a
+    database that has none. Raises Refused, and what `connect` does."""
     address = parse(url)
     try:
         # Without named statements any pooler may stand between.
         connection = await address.connect(statement_cache_size=0)
         try:
-            await migrate(connection)
+            if existing and await connection.fetchval("select to_regclass('migration')") is None:
+                raise Refused(f"there is no store in {address.place}")
+            await migrate(connection, moving=True)
             system = "(select system_identifier from pg_control_system())"
             identity: str = await connection.fetchval(
                 f"select format('postgresql:%s/%s/%s', {system}, current_database(), current_schema())"
@@ -65,7 +71,7 @@ class PostgresLedger:
             try:
                 # Before the first select, which fixes the moment.
                 await self._connection.execute(f"lock table {tables} in share mode")
-            except asyncpg.LockNotAvailableError:
+            except (*IN_THE_WAY, asyncpg.QueryCanceledError):
                 raise Refused("someone is writing to the source all the time: stop every server and worker") from None
 
     async def columns(self) -> dict[str, frozenset[str]]:
@@ -145,6 +151,8 @@ def _select(table: Table, after: Key | None) -> str:
 def _reachable() -> Generator[None]:
     try:
         yield
+    except IN_THE_WAY:
+        raise Refused("someone else is at work in one of the stores: stop every server and worker") from None
     except (*OUTAGES, asyncpg.InterfaceError) as error:
         raise unavailable(error) from error
 

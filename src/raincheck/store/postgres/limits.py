@@ -200,10 +200,11 @@ def _corrections(throttle: Throttled, attempts: Sequence[Tried]) -> Counter[tupl
 
 
 def _stepped(level: Level, attempts: Sequence[Tried], running: int, now: int) -> Level:
-    """An attempt that broke off for another reason than too much work says nothing either way."""
-    for number, (request, finish) in enumerate(attempts):
+    """An attempt that broke off for another reason than too much work says nothing either way. Those that end together
+    were at work together."""
+    for request, finish in attempts:
         if finish.congested or isinstance(finish.outcome, Succeeded):
-            sample = Sample(request.claimed_at or now, running - number, finish.congested, finish.first_token)
+            sample = Sample(request.claimed_at or now, running, finish.congested, finish.first_token)
             level = step(level, sample, now=now)
     return level
 

@@ -5,6 +5,7 @@ from importlib import resources
 from typing import Any
 
 from raincheck.core.errors import SchemaTooNew, StoreUnavailable
+from raincheck.store.copying import UNFINISHED
 
 OLDEST = 14
 MIGRATED_WITHIN = 3600.0
@@ -13,9 +14,14 @@ LOCK = 0x7261696E
 """The advisory lock under which one process migrates while others that start wait."""
 
 
-async def migrate(connection: Any) -> None:
-    """Bring the schema up to date, one transaction per file of `migrations/`. Any number may do so at once."""
+async def migrate(connection: Any, *, moving: bool = False) -> None:
+    """Bring the schema up to date, one transaction per file of `migrations/`. Any number may do so at once.
+
+    Raises StoreUnavailable when a copy into this store was not finished, unless it is one that is `moving` in.
+    """
     refuse_old(connection)
+    if not moving and await connection.fetchval("select to_regclass('copying')") is not None:
+        raise StoreUnavailable(UNFINISHED)
     steps = sorted(_steps())
     if await connection.fetchval("select to_regclass('migration')") is None:
         async with connection.transaction():

@@ -4,6 +4,8 @@ import asyncpg
 
 from raincheck.core.errors import SettingsInvalid, StoreUnavailable
 
+BROKE = "the connection broke"
+
 # What asyncpg says when the database, the way to it or its state, and not the statement, is at fault. (A bare
 # InterfaceError is our mistake, unless the connection is closed: see `Database`.)
 OUTAGES = (
@@ -20,6 +22,7 @@ OUTAGES = (
     asyncpg.TargetServerAttributeNotMatched,
     asyncpg.DuplicatePreparedStatementError,
     asyncpg.InvalidSQLStatementNameError,
+    asyncpg.InternalClientError,
 )
 AGAIN = (
     asyncpg.DeadlockDetectedError,
@@ -29,7 +32,7 @@ AGAIN = (
 )
 """Another transaction was in the way, and this one may be tried again from its start."""
 
-FAILURES = (*OUTAGES, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+FAILURES = (*OUTAGES, asyncpg.PostgresError, asyncpg.InterfaceError)
 """All that can go wrong while a database is opened."""
 
 
@@ -55,10 +58,12 @@ def unopened(error: BaseException, place: str) -> StoreUnavailable | SettingsInv
 
 def reason(error: BaseException) -> str:
     """In words, with what to do where it is known. Never with a secret: asyncpg's own messages hold none."""
-    said = (str(error) or type(error).__name__).rstrip(".")
+    said = BROKE if isinstance(error, asyncpg.InternalClientError) else (str(error) or type(error).__name__).rstrip(".")
     match error:
         case TimeoutError():
             return "it does not answer in time, or its connections are all in use; see to it and to the network"
+        case asyncpg.QueryCanceledError():
+            return "it did not answer in time"
         case asyncpg.ReadOnlySQLTransactionError():
             return "it is read-only, as a standby is; writes go on when a primary answers at this address"
         case asyncpg.DiskFullError():

@@ -10,7 +10,6 @@ from typing import Any
 
 import asyncpg
 
-from raincheck.core.errors import RaincheckError, SettingsInvalid
 from raincheck.store.postgres.address import CONNECT_WITHIN, Address, parse
 from raincheck.store.postgres.migrating import refuse_old
 from raincheck.store.postgres.outages import FAILURES, unopened
@@ -30,19 +29,14 @@ FORGETFUL = (
 
 
 async def probe(url: str) -> list[str]:
-    """What to change or to know, a sentence or two each. Nothing is written. A server that cannot be reached or used
-    is a finding too; only a URL that makes no sense raises SettingsInvalid."""
+    """What to change or to know, a sentence or two each. Nothing is written. Raises SettingsInvalid and
+    StoreUnavailable when the server cannot be reached or used."""
     address = parse(url)
     try:
         async with AsyncExitStack() as stack:
             return await _look(address, stack)
     except FAILURES as error:
-        failure = unopened(error, address.place)
-        if isinstance(failure, SettingsInvalid):
-            raise failure from error
-        return [failure.message]
-    except RaincheckError as refusal:
-        return [refusal.message]
+        raise unopened(error, address.place) from error
 
 
 async def _look(address: Address, stack: AsyncExitStack) -> list[str]:

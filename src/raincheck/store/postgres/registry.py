@@ -87,7 +87,7 @@ class PostgresRegistry:
         return await self._database.write(write)
 
     async def queues(self) -> list[Queue]:
-        found = await self._database.all(
+        found = await self._database.read_apart(
             """select q.name,
                       (select coalesce(sum(f.pending), 0)::bigint from flow f where f.queue = q.name),
                       (select count(*) from request r where r.queue = q.name and r.status = 'processing'),
@@ -112,7 +112,7 @@ class PostgresRegistry:
         ]
 
     async def throttles(self, scope: Scope) -> list[Throttle]:
-        found = await self._database.all(
+        found = await self._database.read_apart(
             """select t.name, t.max_concurrency, t.rpm, t.tpm, t.level,
                       case when t.scope = 'queue'
                            then (select count(*) from request r where r.queue = t.name and r.status = 'processing')
@@ -194,7 +194,7 @@ class PostgresRegistry:
         await self._database.write(write, durable=False)
 
     async def workers(self) -> list[Worker]:
-        found = await self._database.all(
+        found = await self._database.read_apart(
             """select coalesce(w.name, h.name) as name, coalesce(w.host, '') as host, coalesce(w.pid, 0) as pid,
                       coalesce(w.version, '') as version, coalesce(w.started_at, h.first_at) as started_at,
                       coalesce(w.seen_at, h.last_at) as seen_at, coalesce(h.running, 0) as running
@@ -225,6 +225,14 @@ async def _changed(tx: Transaction, scope: Scope, name: str) -> None:
         scope,
         name,
         tx.at,
+    )
+    # The next claim says anew whether something holds them; and if none comes, nothing untrue stays.
+    await tx.run(
+        """update queue set held_until = null, held_reason = null where name in (
+               select name from queue where held_until is not null and ($1 = 'upstream' or name = $2)
+                order by name for no key update)""",
+        scope,
+        name,
     )
     tx.freed = True
     if scope == "queue":

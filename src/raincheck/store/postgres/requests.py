@@ -17,7 +17,7 @@ from raincheck.core.model import Attempt, NewRequest, Page, Place, Priority, Que
 from raincheck.core.status import Status
 from raincheck.store.postgres import arrivals, places, rows
 from raincheck.store.postgres.database import Database, Transaction
-from raincheck.store.postgres.ends import Ending, Open, Try, end, tried
+from raincheck.store.postgres.ends import Ending, Open, Try, end, stopped, tried
 
 MAX_SEQ = (1 << 63) - 1
 
@@ -109,7 +109,7 @@ class PostgresRequests:
         # equal tenant would leave the planner free to walk through everyone's by their number. Metadata may hold a
         # NUL, which jsonb cannot.
         if query.status is None:
-            found = await self._database.all(
+            found = await self._database.read_apart(
                 r"""select * from record
                     where (tenant, seq) < ($1, $2::bigint) and (tenant, seq) >= ($1, 0)
                       and ($3::text is null or model = $3) and ($4::text is null or queue = $4)
@@ -121,7 +121,7 @@ class PostgresRequests:
                 *values,
             )
         else:
-            found = await self._database.all(
+            found = await self._database.read_apart(
                 r"""select * from record
                     where (tenant, status, seq) < ($1, $10, $2::bigint) and (tenant, status, seq) >= ($1, $10, 0)
                       and ($3::text is null or model = $3) and ($4::text is null or queue = $4)
@@ -155,6 +155,7 @@ class PostgresRequests:
         ending = [request for request in opened.values() if not Status(request.status).final]
         if running:
             await tried(tx, [Try(request, "cancelled") for request in running])
+            await stopped(tx, running)
         if ending:
             await end(tx, [Ending(request, Status.CANCELLED, self._retention) for request in ending])
         after = await tx.all("select * from record where seq = any($1)", [request.seq for request in opened.values()])
@@ -177,7 +178,9 @@ class PostgresRequests:
         _check_id(tenant, request_id)
 
         async def write(tx: Transaction) -> None:
-            row = await tx.one("select seq, status from request where id = $1 and tenant = $2", request_id, tenant)
+            row = await tx.one(
+                "select seq, status from request where id = $1 and tenant = $2 for update", request_id, tenant
+            )
             if row is None:
                 raise rows.unknown(request_id)
             if not Status(row["status"]).final:
@@ -201,7 +204,7 @@ async def forget_bodies(tx: Transaction, seqs: Sequence[int]) -> None:
 
 
 async def forget(tx: Transaction, seqs: Sequence[int]) -> None:
-    """Let go of requests altogether, their events and idempotency keys included."""
+    """Let go of requests, which the caller has locked, altogether, their events and idempotency keys included."""
     await tx.run(
         """delete from seen where (tenant, key) in (
                select tenant, key from seen where request_seq = any($1) order by tenant, key for update)""",

@@ -72,7 +72,12 @@ class PostgresUpkeep:
         async def write(tx: Transaction) -> int:
             idle = await self._lock_idle(tx, limit)
             if idle:
-                await tx.run("delete from parked where queue = any($1::text[])", idle)
+                # Without waiting: a claim that has a note locked waits for the queue. It sees to the note itself.
+                await tx.run(
+                    """delete from parked where (queue, tenant) in (
+                           select queue, tenant from parked where queue = any($1::text[]) for update skip locked)""",
+                    idle,
+                )
                 await tx.run("delete from flow where queue = any($1::text[])", idle)
                 await tx.run("delete from lane where queue = any($1::text[])", idle)
                 await tx.run("delete from queue where name = any($1::text[])", idle)
@@ -124,7 +129,7 @@ class PostgresUpkeep:
         await self._database.write(write)
 
     async def gauges(self) -> dict[tuple[str, Status], int]:
-        found = await self._database.all(
+        found = await self._database.read_apart(
             """select q.name, (select coalesce(sum(f.pending), 0)::bigint from flow f where f.queue = q.name),
                       (select count(*) from request r where r.queue = q.name and r.status = 'processing')
                  from queue q"""

@@ -44,7 +44,7 @@ class Claim:
         self._caps = Caps(tx)
         self._rooms: dict[tuple[Scope, str], Room | None] = {}
         self._leases: list[Lease] = []
-        self._held_back: set[str] = set()
+        self._held_back: set[tuple[str, str]] = set()
         self._held: dict[str, tuple[Held | None, Held | None]] = {}
         """Of each offered queue: until when it was held before, and until when it is now."""
 
@@ -78,8 +78,8 @@ class Claim:
                 break
         if may_park <= 0:
             tx.ready.add(queue)  # Others may be waiting behind those that were set aside.
-        if places > 0 and (kept_back or may_park <= 0 or _left(rooms) == 0):
-            self._note(queue, was, self._hold_back(queue, rooms))
+        if places > 0 and (kept_back or _left(rooms) == 0):
+            self._note(queue, was, self._hold_back(offer, rooms))
         else:
             self._note(queue, was, None)
 
@@ -149,16 +149,16 @@ class Claim:
             remote_id=found.remote_id,
         )
 
-    def _hold_back(self, queue: str, rooms: list[Room]) -> Held | None:
+    def _hold_back(self, offer: Offer, rooms: list[Room]) -> Held | None:
         """Say so if the queue has more that is ready; returns what with a time keeps the next one from starting."""
         head = self._tx.one(
             """select tokens from request where queue = ? and status = 'pending' and due_at is null
                 order by priority, tag, seq limit 1""",
-            queue,
+            offer.queue,
         )
         if head is None:
             return None
-        self._held_back.add(queue)
+        self._held_back.add((offer.queue, offer.upstream))
         return max((held for each in rooms if (held := each.held(head[0])) is not None), default=None)
 
     def _note(self, queue: str, was: Held | None, held: Held | None) -> None:

@@ -20,6 +20,7 @@ import apsw
 from raincheck.core.clock import Clock
 from raincheck.core.errors import RaincheckError, SchemaTooNew, StoreTaken, StoreUnavailable
 from raincheck.core.status import Status
+from raincheck.store.copying import UNFINISHED
 from raincheck.store.group_commit import GroupCommit
 from raincheck.store.protocol import Change
 
@@ -39,6 +40,8 @@ READER_CACHE_KIB = 80 * 1024
 CHECKPOINT_PAGES = 1_000
 BUSY_WAIT = 5.0
 """Seconds to wait for another process (the CLI at work on keys) to let go of the file."""
+
+REPLACED = "the file was removed or replaced while it was open; put it back, or restart the server with what is there"
 
 # What SQLite says when the disk, and not the statement, is at fault.
 STORAGE_ERRORS = (
@@ -96,15 +99,19 @@ class Database:
 
     Statements run on the event loop, where a row costs some ten microseconds; only the commit, which waits for the
     disk, is given to a thread, and writes that arrive meanwhile share the next transaction (decision 0002).
+    With `moving`, a file into which a copy was begun is opened too.
     """
 
-    def __init__(self, path: Path, clock: Clock, *, own: bool) -> None:
+    def __init__(self, path: Path, clock: Clock, *, own: bool, moving: bool = False) -> None:
         self.path = path
         self.now = clock
         self._lock = _take_ownership(path) if own else None
         try:
             _create_private(path)
+            _refuse_second_name(path)
             self._writer = _connect(path)
+            if not moving:
+                _refuse_unfinished(self._writer)
             _migrate(self._writer)
             self.reader = _connect(path)
             self.reader.pragma("query_only", True)
@@ -172,7 +179,7 @@ class Database:
     async def _begin(self, *, durable: bool) -> None:
         if durable and _identity(self.path) != self._identity:
             # What is written to a file that nobody can open any more is not kept, whatever the disk says (G1).
-            raise apsw.CantOpenError("the file was removed or replaced while it was open; restart the server")
+            raise apsw.CantOpenError(REPLACED)
         synchronous = "full" if durable else "normal"
         if synchronous != self._synchronous:
             self._writer.pragma("synchronous", synchronous)
@@ -295,6 +302,20 @@ def _create_private(path: Path) -> None:
     """Make the file for its owner's eyes alone, before SQLite would make it for everyone's."""
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def _refuse_second_name(path: Path) -> None:
+    """A lock and a log lie beside each name of a file, so that two servers could own it at once (G4)."""
+    if path.is_file() and path.stat().st_nlink > 1:  # A folder has several by nature.
+        raise StoreTaken(
+            f"The store {path} is a file with several names (hard links), which nothing can guard. Remove the others, "
+            f"which `find / -xdev -samefile {path}` lists."
+        )
+
+
+def _refuse_unfinished(connection: apsw.Connection) -> None:
+    if connection.execute("select 1 from sqlite_schema where name = 'copying'").fetchone():
+        raise StoreUnavailable(UNFINISHED)
 
 
 def _connect(path: Path) -> apsw.Connection:

@@ -148,10 +148,17 @@ class SqliteLeases:
         return row[0] if row else None
 
     async def ready(self) -> set[str]:
+        # From one queue that has something to the next: the many that may have nothing cost nothing.
         found = self._database.all(
-            """select name from queue
-                where exists (select 1 from request where queue = name and status = 'pending' and due_at is null)
-                   or exists (select 1 from parked where queue = name)"""
+            """with recursive ready (queue) as (
+                   select min(queue) from request where status = 'pending' and due_at is null
+                   union all
+                   select (select min(r.queue) from request r
+                            where r.status = 'pending' and r.due_at is null and r.queue > ready.queue)
+                     from ready where ready.queue is not null)
+               select queue from ready where queue is not null
+               union all
+               select queue from parked"""
         )
         return {name for (name,) in found}
 

@@ -20,10 +20,10 @@ from raincheck.store.sqlite.database import STORAGE_ERRORS, Database, Transactio
 @asynccontextmanager
 async def open_ledger(path: Path, *, existing: bool) -> AsyncGenerator["SqliteLedger"]:
     """The file, ours alone until the end; with `existing` it is not made when it is missing. Raises Refused."""
-    if existing and not path.is_file():  # noqa: ASYNC240 - nothing else runs yet
+    if existing and not _is_store(path):
         raise Refused(f"there is no store {path}")
     try:
-        database = Database(path, now, own=True)
+        database = Database(path, now, own=True, moving=True)
     except StoreTaken as error:
         raise Refused(f"{error.message.partition(' Stop ')[0]} Stop that server first.") from None
     try:
@@ -106,6 +106,22 @@ class SqliteLedger:
 
     async def end(self) -> None:
         await self._database.write(lambda tx: tx.run("drop table copying", ()))
+
+
+def _is_store(path: Path) -> bool:
+    """Whether the file is one of ours. Looking makes and changes nothing."""
+    if not path.is_file():
+        return False
+    try:
+        file = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            return file.execute("select 1 from sqlite_schema where name = 'migration'").fetchone() is not None
+        finally:
+            file.close()
+    except apsw.NotADBError:
+        return False
+    except STORAGE_ERRORS as error:
+        raise StoreUnavailable(f"The store {path} cannot be read just now ({error}).") from error
 
 
 def _select(table: Table, after: Key | None) -> str:

@@ -215,6 +215,12 @@ def _open_up(tx: Transaction, scope: Scope, name: str) -> None:
               and coalesce(paused_until, 0) <= ?""",
         (scope, name, tx.now),
     )
+    # The next claim says anew whether something holds them; and if none comes, nothing untrue stays.
+    tx.run(
+        """update queue set held_until = null, held_reason = null
+            where held_until is not null and (? = 'upstream' or name = ?)""",
+        (scope, name),
+    )
     changed(tx, scope, name)
     tx.freed = True
     if scope == "queue":

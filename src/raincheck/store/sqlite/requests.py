@@ -106,7 +106,8 @@ class SqliteRequests:
             raise rows.unknown(request_id)
         if row[0]:
             raise ResultGone
-        return None if row[3] is None else Result(*row[1:])
+        _, status, content_type, body, blob, size = row
+        return None if status is None else Result(status, content_type, body or b"", blob, size)
 
     async def search(self, tenant: str, query: Query) -> Page:
         below = MAX_SEQ

@@ -101,6 +101,7 @@ create table queue (
     held_until    bigint,
     held_reason   text
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+create index queue_held on queue (held_until) where held_until is not null;
 
 -- A row only for what is limited or paused: claims of anything else lock nothing.
 create table throttle (

@@ -59,6 +59,7 @@ alter table queue drop column pause_reason;
 -- Until when a limit per minute or a pause of its upstream holds the queue, as the last claim found, and which.
 alter table queue add column held_until integer;
 alter table queue add column held_reason text;
+create index queue_held on queue (held_until) where held_until is not null;
 
 create table worker (
     name       text primary key,
