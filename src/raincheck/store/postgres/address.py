@@ -23,11 +23,14 @@ STATEMENT_WITHIN = 20.0
 """Seconds a statement may take before its connection is given up as dead."""
 
 
-PLAN_EACH_TIME = "set plan_cache_mode = force_custom_plan; set jit = off"
-"""A prepared statement would keep the plan it got while the tables were small, and on a small table any plan is good.
-Of a new store, the first hundred thousand requests would be read through again and again, until somebody analyzes
-them. Planning costs some ten microseconds. (Should a pooler leave this to somebody else's transaction, it does no
-harm.)"""
+PLAN = """select set_config('jit', 'off', false),
+                 set_config('plan_cache_mode',
+                            case when (select reltuples > 10000 from pg_class where oid = to_regclass('request'))
+                                 then 'auto' else 'force_custom_plan' end, false)"""
+"""A prepared statement keeps the plan that it got while the tables were small and nobody had analyzed them, when any
+plan looks good: the first hundred thousand requests of a new store would be read through again and again. So until the
+database knows its tables, each statement is planned each time, which triples what a point read costs; connections are
+renewed now and then, and learn of it. (Should a pooler leave this to somebody else's transaction, it does no harm.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class Address:
         connect: Any = asyncpg.connect
         connection = await connect(self.dsn, target_session_attrs=self.target, **given)
         if self.statements:
-            await connection.execute(PLAN_EACH_TIME)
+            await connection.execute(PLAN)
         return connection
 
 
