@@ -23,14 +23,9 @@ STATEMENT_WITHIN = 20.0
 """Seconds a statement may take before its connection is given up as dead."""
 
 
-PLAN = """select set_config('jit', 'off', false),
-                 set_config('plan_cache_mode',
-                            case when (select reltuples > 10000 from pg_class where oid = to_regclass('request'))
-                                 then 'auto' else 'force_custom_plan' end, false)"""
-"""A prepared statement keeps the plan that it got while the tables were small and nobody had analyzed them, when any
-plan looks good: the first hundred thousand requests of a new store would be read through again and again. So until the
-database knows its tables, each statement is planned each time, which triples what a point read costs; connections are
-renewed now and then, and learn of it. (Should a pooler leave this to somebody else's transaction, it does no harm.)"""
+BY_INDEX = "set enable_seqscan = off; set jit = off"
+"""A prepared statement keeps the plan it got while the tables were small, when reading all of one looks quickest. Every
+statement has an index to go by. (Should a pooler leave this to somebody else's transaction, it does no harm.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +55,7 @@ class Address:
         connect: Any = asyncpg.connect
         connection = await connect(self.dsn, target_session_attrs=self.target, **given)
         if self.statements:
-            await connection.execute(PLAN)
+            await connection.execute(BY_INDEX)
         return connection
 
 

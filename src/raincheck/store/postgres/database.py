@@ -32,10 +32,11 @@ TRIES = 5
 """How often a transaction is tried that the database undid because of another one (deadlock, serialization)."""
 
 # In one message. Whatever the server's default is: an accepted request is on disk (G1). Whoever vanishes from the
-# network with rows locked is shown out before the others have given up waiting for them.
+# network with rows locked is shown out before the others have given up waiting for them. And a plan that was made when
+# the tables were small is not used again.
 BEGIN = (
     "begin; set local statement_timeout = '15s'; set local idle_in_transaction_session_timeout = '10s';"
-    " set local synchronous_commit = "
+    " set local plan_cache_mode = force_custom_plan; set local synchronous_commit = "
 )
 
 CONFUSED = (asyncpg.InterfaceError, asyncpg.InternalClientError)

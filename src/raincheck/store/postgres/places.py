@@ -21,7 +21,7 @@ async def find(database: Database, tenant: str, request_id: str) -> Place | None
              from request r
              left join lateral (select * from queue where name = r.queue limit 1) q on true
              left join lateral (select * from throttle where scope = 'queue' and name = r.queue limit 1) t on true
-            where r.id = $1 and r.tenant = $2""",
+            where r.id = $1 and (r.tenant = $2) is true""",
         request_id,
         tenant,
         database.at,

@@ -16,8 +16,6 @@ ACQUIRE_WITHIN = 10.0
 CLOSE_WITHIN = 1.0
 IDLE_FOR = 300.0
 """Seconds after which an unused connection is not trusted: something between may have forgotten it."""
-RENEW_EVERY = 600.0
-"""Seconds after which what is not in use is dropped, so that no connection keeps for ever what it once learned."""
 
 
 class Pool:
@@ -29,7 +27,6 @@ class Pool:
         self._idle: list[tuple[Any, float]] = []
         self._lent: set[Any] = set()
         self._closed = False
-        self._renew_at = asyncio.get_running_loop().time() + RENEW_EVERY
 
     async def acquire(self) -> Any:
         """A connection, to be given back with `release`. Raises what connecting does, or TimeoutError."""
@@ -56,16 +53,12 @@ class Pool:
     def release(self, connection: Any) -> None:
         """Take back a connection that is in no transaction; one that is closed makes room for a new one."""
         self._lent.discard(connection)
-        now = asyncio.get_running_loop().time()
         if not self._closed and not connection.is_closed():
-            self._idle.append((connection, now))
-        if now > self._renew_at:
-            self._renew_at = now + RENEW_EVERY
-            self.expire()
+            self._idle.append((connection, asyncio.get_running_loop().time()))
         self._places.release()
 
     def expire(self) -> None:
-        """Drop what is not in use: it may lead to where nobody is, or to one that is not the primary any more."""
+        """Drop what is not in use: it leads to where nobody is, or to one that is not the primary any more."""
         for connection, _ in self._idle:
             connection.terminate()
         self._idle.clear()

@@ -41,9 +41,14 @@ class PostgresRequests:
             return list(answers)
         return [next(answers) if _writable(new) else _unwritable() for new in batch]
 
+    # Point reads keep the plan of their first calls, so only one index may serve them: `is true` hides the tenant from
+    # the indexes that begin with it.
+
     async def get(self, tenant: str, request_id: str) -> Request:
         _check_id(tenant, request_id)
-        row = await self._database.one("select * from record where id = $1 and tenant = $2", request_id, tenant)
+        row = await self._database.one(
+            "select * from record where id = $1 and (tenant = $2) is true", request_id, tenant
+        )
         if row is None:
             raise rows.unknown(request_id)
         return rows.request(row)
@@ -57,7 +62,7 @@ class PostgresRequests:
         found = await self._database.all(
             """select a.number, a.upstream, a.started_at, a.ended_at, a.outcome, a.error
                  from request r join attempt a on a.seq = r.seq
-                where r.id = $1 and r.tenant = $2 order by a.fence""",
+                where r.id = $1 and (r.tenant = $2) is true order by a.fence""",
             request_id,
             tenant,
         )
@@ -73,7 +78,7 @@ class PostgresRequests:
         row = await self._database.one(
             """select r.purged, t.status, t.content_type, t.body, t.blob, t.size
                  from request r left join result t on t.seq = r.seq
-                where r.id = $1 and r.tenant = $2""",
+                where r.id = $1 and (r.tenant = $2) is true""",
             request_id,
             tenant,
         )
@@ -88,7 +93,9 @@ class PostgresRequests:
         below = MAX_SEQ
         if query.after is not None:
             _check_id(tenant, query.after)
-            row = await self._database.one("select seq from request where id = $1 and tenant = $2", query.after, tenant)
+            row = await self._database.one(
+                "select seq from request where id = $1 and (tenant = $2) is true", query.after, tenant
+            )
             if row is None:
                 raise rows.unknown(query.after)
             below = row[0]

@@ -144,7 +144,7 @@ class PostgresUpkeep:
         found = await self._database.all(
             """select e.id, e.tenant, r.id, e.type, e.created_at, e.webhook_url
                  from event e join request r on r.seq = e.request_seq
-                where r.id = $1 and r.tenant = $2""",
+                where r.id = $1 and (r.tenant = $2) is true""",
             request_id,
             tenant,
         )
