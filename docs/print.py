@@ -411,7 +411,7 @@ def _event_names(argument: ast.expr) -> list[str]:
 def metrics() -> list[tuple[str, str, list[str], str]]:
     """Every metric of telemetry.Metrics: name, kind, labels, help."""
     found = list[tuple[str, str, list[str], str]]()
-    for call in _calls(SOURCE / "telemetry.py"):
+    for call in _calls(SOURCE / "telemetry" / "metrics.py"):
         kind = _name(call.func)
         if kind not in ("Counter", "Gauge", "Histogram"):
             continue

@@ -5,12 +5,11 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
-    contextmanager,
     suppress,
 )
 from dataclasses import dataclass, replace
@@ -18,7 +17,6 @@ from enum import Enum, auto
 from functools import partial
 
 import msgspec
-import uvicorn
 from litestar import Litestar
 
 from raincheck import telemetry
@@ -41,7 +39,7 @@ from raincheck.dispatch.relay import Relay
 from raincheck.dispatch.stow import Stow
 from raincheck.http.app import create_app, create_probes
 from raincheck.http.edge import Edge
-from raincheck.http.server import serve_config
+from raincheck.http.server import Server, listen, serve_config
 from raincheck.intake.gate import Gate
 from raincheck.live import Live
 from raincheck.store.blobs import open_blobs
@@ -214,7 +212,7 @@ def serve(
 ) -> int:
     """Run the server until SIGTERM or SIGINT; returns the exit code. Raises RaincheckError when it cannot start."""
     telemetry.configure_logs(settings.log_level)
-    with _listen(settings) as listener:
+    with listen(settings) as listener:
         listening = partial(_listening, listener, create_app)
         return _run(_stay(running(settings, role, on_pull=on_pull), listening, on_ready))
 
@@ -231,7 +229,7 @@ def work(
     if port is None:
         return _run(_stay(running(settings, Role.WORKER, on_pull=on_pull), _deaf, on_ready))
     settings = replace(settings, port=port)
-    with _listen(settings) as listener:
+    with listen(settings) as listener:
         listening = partial(_listening, listener, create_probes)
         return _run(_stay(running(settings, Role.WORKER, on_pull=on_pull), listening, on_ready))
 
@@ -265,7 +263,7 @@ async def _stay(
 async def _listening(
     listener: socket.socket, create: Callable[[Edge], Litestar], app: App
 ) -> AsyncGenerator[asyncio.Future[None]]:
-    server = _Server(serve_config(create(app.edge), app.settings))
+    server = Server(serve_config(create(app.edge), app.settings))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield serving
@@ -301,14 +299,6 @@ def _settle_down() -> None:
     sys.setswitchinterval(0.0005)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handlers: stopping has an order here, and the listener comes last."""
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
-
-
 def _signals(app: App) -> asyncio.Event:
     """Set on the first SIGTERM or SIGINT; a second one cuts the grace period short."""
     asked = asyncio.Event()
@@ -322,24 +312,6 @@ def _signals(app: App) -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     return asked
-
-
-@contextmanager
-def _listen(settings: Settings) -> Generator[socket.socket]:
-    """The listening socket, bound before anything slow starts, so that a taken port is said at once."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((settings.host, settings.port))
-        except OSError as error:
-            raise SettingsInvalid(
-                f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
-                "Stop what uses it, or choose another with --port."
-            ) from error
-        listener.listen(2048)
-        listener.setblocking(False)
-        yield listener
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -8,6 +8,7 @@ import pytest
 
 from raincheck.cli.check import reference_page, sample_file
 from raincheck.core.clock import HOUR, now
+from raincheck.core.configuration import load
 from raincheck.core.settings import (
     OTHER_VARIABLES,
     QUEUE_SETTINGS,
@@ -15,7 +16,6 @@ from raincheck.core.settings import (
     UPSTREAM_SETTINGS,
     Settings,
     UpstreamSettings,
-    load,
 )
 from tests.cli.desk import Ended, run
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from raincheck.core.clock import DAY, SECOND
+from raincheck.core.configuration import load, read
 from raincheck.core.errors import SettingsInvalid
 from raincheck.core.model import Limits
 from raincheck.core.settings import (
@@ -15,8 +16,6 @@ from raincheck.core.settings import (
     UpstreamSettings,
     bind_problem,
     is_postgresql,
-    load,
-    read,
     sqlite_path,
 )
 

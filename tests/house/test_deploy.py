@@ -14,7 +14,8 @@ from typer.main import get_command
 
 from raincheck.cli.main import app
 from raincheck.core.clock import SECOND
-from raincheck.core.settings import OTHER_VARIABLES, SETTINGS, read
+from raincheck.core.configuration import read
+from raincheck.core.settings import OTHER_VARIABLES, SETTINGS
 from raincheck.http.app import PROBES
 from raincheck.telemetry import Metrics
 

@@ -95,7 +95,7 @@ def test_every_log_event_and_metric_is_in_the_reference() -> None:
 
 
 def test_every_metric_that_the_page_names_is_at_the_endpoint() -> None:
-    """The printed names come from reading telemetry.py; this asks the real page."""
+    """The printed names come from reading the source; this asks the real page."""
     from raincheck.telemetry import Metrics
 
     text = Metrics().page().decode()

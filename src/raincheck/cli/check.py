@@ -10,16 +10,15 @@ import typer
 from raincheck.cli.exits import Code
 from raincheck.cli.options import AsJson, Config
 from raincheck.cli.reach import reach
+from raincheck.core.configuration import Reading, read
 from raincheck.core.settings import (
     CONFIG_FILE,
     OTHER_VARIABLES,
     QUEUE_SETTINGS,
     SETTINGS,
     UPSTREAM_SETTINGS,
-    Reading,
     Setting,
     bind_problem,
-    read,
 )
 
 

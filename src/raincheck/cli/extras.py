@@ -5,7 +5,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from raincheck.cli.exits import Code, Problem
-from raincheck.core.settings import Settings, is_postgresql, load
+from raincheck.core.configuration import load
+from raincheck.core.settings import Settings, is_postgresql
 
 
 def need_server() -> None:

@@ -1,23 +1,17 @@
-"""Settings: every name with its default and a sentence, and the reading of file, environment and flags.
+"""Settings: every name with its default and a sentence; `configuration.py` reads them.
 
-`raincheck.toml` < environment < flags. The tuples below are the only list of names: the parser, the flags' help, the
-sample file and the reference page all come from them. A setting's variable is `RAINCHECK_` and its name in capitals,
+The tuples below are the only list of names: the parser, the flags' help, the sample file and the reference page all
+come from them. A setting's variable is `RAINCHECK_` and its name in capitals,
 with `_` for `.` and without a leading `server.`.
 """
 
-import difflib
 import os
-import re
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast, get_args
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Literal, get_args
 
 from raincheck.core.clock import DAY, SECOND
-from raincheck.core.errors import SettingsInvalid
 from raincheck.core.units import (
     BASE_URL,
     BASE_URLS,
@@ -30,7 +24,6 @@ from raincheck.core.units import (
     WORDS,
     YES_NO,
     Unit,
-    has_password,
     lasting,
     one_of,
     whole,
@@ -199,60 +192,6 @@ OTHER_VARIABLES = {
 }
 """Variables with our prefix that are no settings of the server."""
 
-# Kubernetes gives every container such variables for a service that happens to be called raincheck.
-_SERVICE_LINK = re.compile(r"RAINCHECK_(SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP)\w*)")
-_ONLY_FOR = {"base_url": "openai", "stream": "openai", "handler": "python", "model_path": "local"}
-
-
-@dataclass(slots=True)
-class Reading:
-    """What came of reading the configuration: settings that may be used when there are no errors."""
-
-    settings: Settings = field(default_factory=Settings)
-    errors: list[str] = field(default_factory=list[str])
-    warnings: list[str] = field(default_factory=list[str])
-    path: Path | None = None
-    """The file that was read, None when there was none."""
-
-
-def load(
-    config: Path | None = None, *, environ: Mapping[str, str] | None = None, flags: Mapping[str, object] | None = None
-) -> Settings:
-    """The settings in force. `flags` maps names of SETTINGS to values; None means not given. Raises SettingsInvalid."""
-    reading = read(config, environ=environ, flags=flags)
-    if reading.errors:
-        raise SettingsInvalid("The configuration is not valid:\n" + "\n".join(f"  - {line}" for line in reading.errors))
-    return reading.settings
-
-
-def read(
-    config: Path | None = None, *, environ: Mapping[str, str] | None = None, flags: Mapping[str, object] | None = None
-) -> Reading:
-    """Read everything and collect all that is wrong or odd, instead of stopping at the first."""
-    env = os.environ if environ is None else environ
-    reading = Reading()
-    table = _read_file(config, env, reading)
-    queues, upstreams = table.pop("queue", {}), table.pop("upstream", [])
-    if _tables(table.get("upstreams")):
-        del table["upstreams"]
-        reading.errors.append("[[upstreams]] is not a table; did you mean [[upstream]]?")
-    in_file = _take(_flatten(table), SETTINGS, "", reading.errors)
-    if has_password(str(in_file.get("store_url", ""))):
-        reading.warnings.append("store.url holds a password: put the URL into the variable RAINCHECK_STORE_URL instead")
-    over = _read_variables(env, upstreams, reading)
-    by_flag = [replace(setting, name=setting.flag or setting.name) for setting in SETTINGS]
-    given = {_flag_of(name): value for name, value in (flags or {}).items() if value is not None}
-    over |= _take(given, by_flag, "", reading.errors)
-    urls = over.get("upstream.urls", in_file.get("upstream.urls"))
-    parsed = _parse_upstreams(upstreams, env, reading) if urls is None else _from_urls(urls)
-    reading.settings = replace(
-        Settings(),
-        **_with_blobs({name: value for name, value in (in_file | over).items() if not name.startswith("upstream.")}),
-        queue_limits=_parse_queues(queues, reading.errors),
-        upstreams=_complete(parsed, in_file, over, reading),
-    )
-    return reading
-
 
 def is_postgresql(store_url: str) -> bool:
     """True when the store is a database server, and not a SQLite file."""
@@ -281,177 +220,3 @@ def bind_problem(settings: Settings, has_keys: bool) -> str | None:
         f"Refusing to listen on {settings.host}: others could reach this server and no API key exists yet. "
         "Make one with `raincheck keys create NAME`, or bind to 127.0.0.1."
     )
-
-
-def _with_blobs(values: dict[str, object]) -> dict[str, object]:
-    """With the folder for big results, which stands beside a SQLite file unless it was named."""
-    store_url = cast("str", values.get("store_url", Settings().store_url))
-    if "blobs_url" in values or is_postgresql(store_url):
-        return values
-    return values | {"blobs_url": (sqlite_path(store_url).parent / BLOBS_FOLDER).as_uri()}
-
-
-def _read_file(config: Path | None, env: Mapping[str, str], reading: Reading) -> dict[str, object]:
-    named = config or (Path(env["RAINCHECK_CONFIG"]) if env.get("RAINCHECK_CONFIG") else None)
-    path = named or Path(CONFIG_FILE)
-    if named is None and not path.is_file():
-        return {}
-    reading.path = path
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reading.errors.append(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}")
-        return {}
-
-
-def _read_variables(env: Mapping[str, str], upstreams: object, reading: Reading) -> dict[str, object]:
-    """Variables with our prefix, but those that belong to something else."""
-    elsewhere = {*OTHER_VARIABLES, *(str(table.get("api_key_env")) for table in _tables(upstreams))}
-    given = {
-        name: value
-        for name, value in env.items()
-        if name.startswith("RAINCHECK_") and name not in elsewhere and value and not _SERVICE_LINK.fullmatch(name)
-    }
-    if given.get("RAINCHECK_PORT", "").startswith("tcp://"):  # the rest of the service link
-        del given["RAINCHECK_PORT"]
-    by_variable = [replace(setting, name=setting.variable) for setting in SETTINGS]
-    return _take(given, by_variable, "", reading.errors, also=OTHER_VARIABLES)
-
-
-def _take(
-    given: Mapping[str, object],
-    settings: Sequence[Setting],
-    where: str,
-    errors: list[str],
-    *,
-    also: Iterable[str] = (),
-) -> dict[str, object]:
-    """Read values by name into fields; what is unknown or not valid becomes an error. `also`: names to suggest."""
-    known = {setting.name: setting for setting in settings}
-    taken = dict[str, object]()
-    for name, value in given.items():
-        if name not in known:
-            errors.append(f"{where}{name} is not a setting{_nearest(name, [*known, *also])}")
-            continue
-        try:
-            taken[known[name].field] = known[name].unit.read(value)
-        except ValueError as error:
-            errors.append(f"{where}{name} {error}")
-    return taken
-
-
-def _flatten(table: Mapping[str, object]) -> dict[str, object]:
-    """`{"server": {"port": 1}, "lease": 2}` as `{"server.port": 1, "lease": 2}`."""
-    flat = dict[str, object]()
-    for name, value in table.items():
-        if isinstance(value, dict):
-            flat |= {f"{name}.{inner}": it for inner, it in cast("dict[str, object]", value).items()}
-        else:
-            flat[name] = value
-    return flat
-
-
-def _tables(given: object) -> list[dict[str, object]]:
-    tables = cast("list[object]", given) if isinstance(given, list) else []
-    return [cast("dict[str, object]", table) for table in tables if isinstance(table, dict)]
-
-
-def _parse_queues(given: object, errors: list[str]) -> "dict[str, Limits]":
-    from raincheck.core.model import Limits
-
-    limits = dict[str, Limits]()
-    queues = cast("dict[str, object]", given) if isinstance(given, dict) else {"": given}
-    for name, table in queues.items():
-        if not isinstance(table, dict):
-            errors.append(f'queue {name}: must be a table, as in [queue."my-model"] max_concurrency = 4')
-            continue
-        taken = _take(cast("dict[str, object]", table), QUEUE_SETTINGS, f'queue."{name}".', errors)
-        if taken:
-            limits[name] = Limits(**cast("dict[str, int]", taken))
-    return limits
-
-
-def _parse_upstreams(given: object, env: Mapping[str, str], reading: Reading) -> list[dict[str, object]]:
-    tables = _tables(given)
-    if not isinstance(given, list) or len(tables) != len(cast("list[object]", given)):
-        reading.errors.append("upstream must be tables, each headed [[upstream]]")
-    upstreams = list[dict[str, object]]()
-    for number, table in enumerate(tables, 1):
-        where = f"upstream {table.get('name', number)}: "
-        found = len(reading.errors)
-        if table.pop("api_key", None) is not None:
-            reading.errors.append(f"{where}api_key must not be in the file; name a variable with api_key_env instead")
-        taken = _take(table, UPSTREAM_SETTINGS, where, reading.errors)
-        if (variable := cast("str | None", taken.get("api_key"))) is not None:
-            taken["api_key"] = env.get(variable)
-            if not taken["api_key"]:
-                reading.errors.append(f"{where}api_key_env names {variable}, which is not set")
-        if len(reading.errors) == found:
-            _check_upstream(table, taken, where, reading)
-        if len(reading.errors) == found:
-            upstreams.append(taken)
-    return upstreams
-
-
-def _check_upstream(table: Mapping[str, object], taken: Mapping[str, object], where: str, reading: Reading) -> None:
-    kind = taken.get("kind", "openai")
-    needed = {"openai": ("base_url",), "python": ("handler", "models"), "local": ()}[cast("UpstreamKind", kind)]
-    reading.errors += [f"{where}{name} is missing" for name in ("name", *needed) if not taken.get(name)]
-    for name, only in _ONLY_FOR.items():
-        if name in table and kind != only:
-            reading.warnings.append(f"{where}{name} has no effect with kind {kind}")
-
-
-def _from_urls(urls: object) -> list[dict[str, object]]:
-    """Upstreams named by host and port; a second one at the same place gets a number."""
-    upstreams = dict[str, dict[str, object]]()
-    for url in dict.fromkeys(cast("tuple[str, ...]", urls)):
-        place = urlsplit(url).netloc
-        taken = sum(name == place or name.startswith(f"{place}#") for name in upstreams)
-        name = f"{place}#{taken + 1}" if taken else place
-        upstreams[name] = {"name": name, "base_url": url}
-    return list(upstreams.values())
-
-
-def _complete(
-    parsed: list[dict[str, object]], in_file: Mapping[str, object], over: Mapping[str, object], reading: Reading
-) -> tuple[UpstreamSettings, ...]:
-    """Fill in what holds for all upstreams: the file's top level is a default, variables and flags win over all.
-
-    Without any upstream, and for a model path that none of them takes, one is local.
-    """
-    has_path = "upstream.model_path" in in_file or "upstream.model_path" in over
-    if not parsed or (has_path and not any(taken.get("kind") == "local" for taken in parsed)):
-        parsed = [*parsed, {"name": "local", "kind": "local"}]
-    upstreams = list[UpstreamSettings]()
-    for taken in parsed:
-        local = taken.get("kind") == "local"
-        general = ("max_concurrency", "model_path") if local else ("max_concurrency",)
-        values: dict[str, object] = {"max_concurrency": LOCAL_CONCURRENCY} if local else {}
-        values |= {name: in_file[f"upstream.{name}"] for name in general if f"upstream.{name}" in in_file} | taken
-        values |= {name: over[f"upstream.{name}"] for name in general if f"upstream.{name}" in over}
-        upstreams.append(replace(UpstreamSettings(name=""), **values))
-    names = [upstream.name for upstream in upstreams]
-    reading.errors += [f"upstream {name}: the name is used twice" for name in {*names} if names.count(name) > 1]
-    for upstream in upstreams:
-        if upstream.kind != "openai" and upstream.max_concurrency == "auto":
-            reading.errors.append(
-                f'upstream {upstream.name}: max_concurrency "auto" is for servers; kind {upstream.kind} runs inside '
-                "each worker: say how many calls it may have there at once"
-            )
-        if upstream.model_path and not Path(upstream.model_path).is_file():
-            reading.errors.append(f"upstream {upstream.name}: model_path {upstream.model_path} is not a file")
-    return tuple(upstreams)
-
-
-def _flag_of(name: str) -> str:
-    return next((setting.flag for setting in SETTINGS if setting.name == name and setting.flag), name)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean …?` when something known looks like it, also when it only stands in the wrong table."""
-    names = list(known)
-    tail = name.rpartition(".")[2]
-    same = [it for it in names if it.rpartition(".")[2] == tail]
-    close = same or difflib.get_close_matches(name, names, n=1) or difflib.get_close_matches(tail, names, n=1)
-    return f"; did you mean {close[0]}?" if close else ""

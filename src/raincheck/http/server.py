@@ -2,13 +2,16 @@
 
 import asyncio
 import logging
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import uvicorn
 from litestar import Litestar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from raincheck.core.errors import HeadersTooLarge
+from raincheck.core.errors import HeadersTooLarge, SettingsInvalid
 from raincheck.core.outcome import RequestError, envelope
 from raincheck.core.settings import Settings
 from raincheck.http.edge import Limits
@@ -36,6 +39,35 @@ def serve_config(app: Litestar, settings: Settings, limits: Limits | None = None
         timeout_graceful_shutdown=CLOSE_WITHIN,
         backlog=4096,
     )
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: stopping has an order here, and the listener comes last."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+@contextmanager
+def listen(settings: Settings) -> Generator[socket.socket]:
+    """The listening socket, bound before anything slow starts, so that a taken port is said at once.
+
+    Raises SettingsInvalid when it is taken.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, settings.port))
+        except OSError as error:
+            raise SettingsInvalid(
+                f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
+                "Stop what uses it, or choose another with --port."
+            ) from error
+        listener.listen(2048)
+        listener.setblocking(False)
+        yield listener
 
 
 def _is_news(record: logging.LogRecord) -> bool:

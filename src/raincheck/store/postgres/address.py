@@ -54,8 +54,12 @@ class Address:
         given = {"timeout": CONNECT_WITHIN, "statement_cache_size": self.statements, **host, **options}
         connect: Any = asyncpg.connect
         connection = await connect(self.dsn, target_session_attrs=self.target, **given)
-        if self.statements:
-            await connection.execute(BY_INDEX)
+        try:
+            if self.statements:
+                await connection.execute(BY_INDEX)
+        except BaseException:
+            connection.terminate()
+            raise
         return connection
 
 
