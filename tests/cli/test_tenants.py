@@ -18,7 +18,7 @@ def test_caps_that_are_not_named_stay_and_none_takes_one_away(tmp_path: Path):
     tenants(tmp_path, "set", "lab", "--weight", "3", "--max-running", "8", "--max-body", "2MiB")
     told = tenants(tmp_path, "set", "lab", "--max-running", "none", "--max-pending", "100")
     assert told.lines == ["lab: weight 3, max pending 100, max body 2097152"]
-    [_, lab] = tenants(tmp_path, "list", "lab", "--json").json
+    [_, lab] = tenants(tmp_path, "list", "--json").json
     assert lab == {
         "name": "lab",
         "object": "tenant",
@@ -41,6 +41,7 @@ def test_a_tenant_without_a_key_may_be_a_slip_of_the_pen_and_is_told(tmp_path: P
     store = ["--store", f"sqlite:///{tmp_path / 'raincheck.db'}"]
     first = tenants(tmp_path, "set", "lab", "--weight", "2")
     assert (first.code, "tenant 'lab' has no key yet" in first.stderr) == (0, True)
+    assert tenants(tmp_path).lines == ["default\t1\t\t\t", "lab\t2\t\t\t"]
     run("keys", "create", "a", "--tenant", "lab", *store)
     assert tenants(tmp_path, "set", "lab", "--weight", "3").stderr == ""
     assert tenants(tmp_path, "set", "default", "--weight", "3").stderr == ""

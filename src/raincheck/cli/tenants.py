@@ -25,17 +25,16 @@ def bare(ctx: typer.Context, store: StoreUrl = None, config: Config = None, as_j
     """Show and set tenants' shares and caps; by itself: list."""
     refuse_dropped(ctx)
     if ctx.invoked_subcommand is None:
-        list_(None, store, config, as_json)
+        list_(store, config, as_json)
 
 
 @app.command("list")
 def list_(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Tenants that have no key.")] = None,
     store: StoreUrl = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the tenants that have API keys, `default`, and those that are named.
+    """Show every tenant that has an API key, a share or a cap, and `default`.
 
     \b
     raincheck tenants list
@@ -43,8 +42,11 @@ def list_(
     """
 
     async def look(record: "Store") -> "list[Tenant]":
-        with_keys = {key.tenant for key in await record.registry.keys()}
-        return [await record.registry.tenant(name) for name in sorted({"default", *with_keys, *(names or ())})]
+        from raincheck.core.model import LOCAL_TENANT
+
+        known = {tenant.name: tenant for tenant in await record.registry.tenants()}
+        known.setdefault(LOCAL_TENANT, await record.registry.tenant(LOCAL_TENANT))
+        return [known[name] for name in sorted(known)]
 
     found = in_record(look, store, config, existing=True)
     if as_json:

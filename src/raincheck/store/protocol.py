@@ -2,7 +2,8 @@
 
 Private to Raincheck: the seam may be reshaped at any release. Every write takes a sequence, so that one transaction
 serves many callers; the contract suite (`tests/store/contract`) has at least one test per sentence below. Any method
-may raise StoreUnavailable, and then nothing of that call has been recorded.
+may raise StoreUnavailable, and then nothing of that call has been recorded (or the error says that nobody knows: the
+store went away during a commit and did not come back to tell).
 """
 
 from collections.abc import Callable, Sequence
@@ -143,6 +144,10 @@ class Registry(Protocol):
 
     async def tenant(self, name: str) -> Tenant:
         """The tenant; one that was never put has the defaults."""
+        ...
+
+    async def tenants(self) -> list[Tenant]:
+        """Every tenant that was put or has a key, by name."""
         ...
 
     async def add_key(self, key: ApiKey, digest: bytes) -> None:

@@ -24,6 +24,13 @@ async def test_a_tenant_that_was_never_put_has_the_defaults(store: Store) -> Non
     assert await store.registry.tenant("nobody") == Tenant("nobody")
 
 
+async def test_tenants_are_listed_when_they_were_put_or_have_a_key(store: Store) -> None:
+    assert await store.registry.tenants() == []
+    await store.registry.put_tenant(Tenant("lab", weight=3.0, max_running=8))
+    await store.registry.add_key(a_key(1, tenant="keyed"), b"digest")
+    assert await store.registry.tenants() == [Tenant("keyed"), Tenant("lab", weight=3.0, max_running=8)]
+
+
 async def test_a_tenant_is_created_and_then_replaced(store: Store) -> None:
     for tenant in (Tenant("t", 2.5, 10, 3, 1_000), Tenant("t", 0.5)):
         await store.registry.put_tenant(tenant)

@@ -41,6 +41,14 @@ class PostgresRegistry:
         )
         return Tenant(*row) if row else Tenant(name)
 
+    async def tenants(self) -> list[Tenant]:
+        found = await self._database.read_apart(
+            """select name, coalesce(weight, 1.0), max_pending, max_running, max_body_bytes
+                 from (select name from tenant union select tenant from api_key) as known left join tenant using (name)
+                order by name"""
+        )
+        return [Tenant(*row) for row in found]
+
     async def add_key(self, key: ApiKey, digest: bytes) -> None:
         async def write(tx: Transaction) -> None:
             await tx.run(
