@@ -5,7 +5,6 @@ at once what an outage has made useless. No question to the server, no task and 
 """
 
 import asyncio
-from contextlib import suppress
 from typing import Any
 
 from raincheck.core.errors import StoreUnavailable
@@ -53,7 +52,9 @@ class Pool:
     def release(self, connection: Any) -> None:
         """Take back a connection that is in no transaction; one that is closed makes room for a new one."""
         self._lent.discard(connection)
-        if not self._closed and not connection.is_closed():
+        if self._closed:
+            connection.terminate()  # It was still being made when the others were closed.
+        elif not connection.is_closed():
             self._idle.append((connection, asyncio.get_running_loop().time()))
         self._places.release()
 
@@ -69,8 +70,10 @@ class Pool:
         for connection in list(self._lent):
             connection.terminate()
         for connection, _ in self._idle:
-            with suppress(OSError):
+            try:
                 await connection.close(timeout=CLOSE_WITHIN)
+            except Exception:  # noqa: BLE001 - it goes in any case
+                connection.terminate()
 
     def _rested(self) -> Any:
         if self._closed:
