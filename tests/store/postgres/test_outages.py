@@ -168,7 +168,10 @@ async def test_a_server_that_became_a_standby_is_left_for_the_new_primary(
     [after] = await database.all("select pg_backend_pid() as process")
     assert after["process"] != before["process"]
     server.set_read_only(False)
-    await keep(database, "after")
+    async with asyncio.timeout(10):
+        while "after" not in await kept(database):
+            with suppress(StoreUnavailable):  # A backend hears of the change a moment later.
+                await keep(database, "after")
     assert {"after", "before"} <= set(await kept(database))
 
 
