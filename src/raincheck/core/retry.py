@@ -20,6 +20,8 @@ from raincheck.core.outcome import (
 )
 from raincheck.core.status import Status
 
+LAPSED = RequestError("The worker was not heard of for a whole lease; it may have crashed.", code="lease_lapsed")
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:

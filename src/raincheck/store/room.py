@@ -10,6 +10,9 @@ from typing import NamedTuple
 from raincheck.core.clock import SECOND
 from raincheck.core.model import Scope
 
+TOKENS = 1 << 48
+"""More than anyone uses: what an upstream claims beyond is not believed."""
+
 WINDOW = 61
 """Seconds for which a bucket counts: what was started at the end of its second leaves a sliding minute only then."""
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from raincheck.core.errors import IdempotencyConflict, QuotaExceeded, RaincheckError
 from raincheck.core.model import NewRequest, Request, Submitted
 from raincheck.core.status import Status
-from raincheck.store.postgres import rows
+from raincheck.store import rows
+from raincheck.store.arriving import as_submitted, later, over_quota, seen_key
 from raincheck.store.postgres.database import Transaction
 
 QUOTA_LOCK = 0x51554F54
@@ -71,7 +72,7 @@ class Standing:
             return answer
         if (refused := self._over_quota(new)) is not None:
             return refused
-        request = _as_submitted(new, due_at=self.later(new))
+        request = as_submitted(new, due_at=self.later(new))
         self.accepted.append((seq, new))
         if new.fingerprint is not None and (new.idempotency_key is not None or new.repeat_until is not None):
             self.marks[_key(new)] = _mark(seq, new, new.fingerprint)
@@ -79,7 +80,7 @@ class Standing:
         return Submitted(request)
 
     def later(self, new: NewRequest) -> int | None:
-        return new.not_before if new.not_before is not None and new.not_before > self.now else None
+        return later(new, self.now)
 
     def _seen_before(self, new: NewRequest, fingerprint: bytes) -> Submitted | IdempotencyConflict | None:
         mark = self.marks.get(_key(new))
@@ -93,34 +94,10 @@ class Standing:
 
     def _over_quota(self, new: NewRequest) -> QuotaExceeded | None:
         pending = self.pending.get(new.tenant, 0)
-        if new.max_pending is not None and pending >= new.max_pending:
-            return QuotaExceeded(
-                f"This tenant has {pending} pending requests and may have {new.max_pending}; "
-                "wait for some to end, or cancel some.",
-                retry_after=5,
-            )
+        if (refused := over_quota(new, pending)) is not None:
+            return refused
         self.pending[new.tenant] = pending + 1
         return None
-
-
-def _as_submitted(new: NewRequest, *, due_at: int | None) -> Request:
-    return Request(
-        id=new.id,
-        tenant=new.tenant,
-        queue=new.queue,
-        operation=new.operation,
-        path=new.path,
-        model=new.model,
-        status=Status.PENDING,
-        priority=new.priority,
-        attempt=0,
-        max_attempts=new.max_attempts,
-        created_at=new.created_at,
-        due_at=due_at,
-        deadline=new.deadline,
-        metadata=new.metadata,
-        webhook_url=new.webhook_url,
-    )
 
 
 # --- quotas
@@ -207,9 +184,7 @@ async def _remember(tx: Transaction, before: Mapping[Key, Mark], after: Mapping[
 
 
 def _key(new: NewRequest) -> Key:
-    if new.idempotency_key is not None:
-        return new.tenant, f"key:{new.idempotency_key}"
-    return new.tenant, f"body:{(new.fingerprint or b'').hex()}"
+    return new.tenant, seen_key(new)
 
 
 def _mark(seq: int, new: NewRequest, fingerprint: bytes) -> Mark:

@@ -12,9 +12,10 @@ from raincheck.core.retry import expired
 from raincheck.store.postgres import caps, limits
 from raincheck.store.postgres.caps import Caps
 from raincheck.store.postgres.database import Transaction
-from raincheck.store.postgres.ends import Ending, Flow, Lane, Open, count_pending, hand_out, write_ends
+from raincheck.store.postgres.ends import Ending, Flow, Lane, count_pending, hand_out, write_ends
 from raincheck.store.postgres.limits import Locked
 from raincheck.store.room import Held, Room
+from raincheck.store.rows import Open
 
 ROUNDS = 3
 """How often a claim looks for requests of other tenants in the place of those it set aside."""

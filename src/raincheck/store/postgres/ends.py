@@ -11,36 +11,16 @@ from raincheck.core.events import event_type
 from raincheck.core.ids import new_id
 from raincheck.core.outcome import Reply, RequestError
 from raincheck.core.status import Status
-from raincheck.store.postgres import rows
+from raincheck.store import rows
 from raincheck.store.postgres.database import Transaction
+from raincheck.store.postgres.texts import clean
+from raincheck.store.rows import Open
 
 Flow = tuple[str, int, str]
 """A tenant's share of a queue: queue, priority, tenant."""
 
 Lane = tuple[str, int]
 """A queue's priority."""
-
-
-class Open(NamedTuple):
-    """A request that has not ended, as the running transaction sees it; selected in this order."""
-
-    seq: int
-    id: str
-    tenant: str
-    operation: str
-    webhook_url: str | None
-    queue: str
-    priority: int
-    status: str
-    fence: int
-    attempt: int
-    claimed_at: int | None
-    upstream: str | None
-    tokens: int
-
-    @property
-    def flow(self) -> Flow:
-        return self.queue, self.priority, self.tenant
 
 
 class Ending(NamedTuple):
@@ -273,8 +253,3 @@ async def count_pending(
 
 def _columns(table: Sequence[tuple[object, ...]], *, width: int) -> list[list[object]]:
     return [[row[column] for row in table] for column in range(width)]
-
-
-def clean(text: str) -> str:
-    """What an upstream said, as PostgreSQL's text can hold it: without NUL and halves of characters."""
-    return text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -10,8 +10,9 @@ from raincheck.core.outcome import Ended, Pause, Released, Retry, Succeeded
 from raincheck.core.status import Status
 from raincheck.store.postgres import limits
 from raincheck.store.postgres.database import Transaction
-from raincheck.store.postgres.ends import Ending, Open, Return, Try, end, hand_back, stopped, tried
+from raincheck.store.postgres.ends import Ending, Return, Try, end, hand_back, stopped, tried
 from raincheck.store.postgres.limits import Tried
+from raincheck.store.rows import Open
 
 SMOOTHING = 0.2
 """How much one measurement weighs in a queue's moving averages."""

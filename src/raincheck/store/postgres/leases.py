@@ -7,17 +7,17 @@ from msgspec.structs import replace
 
 from raincheck.core.errors import StoreUnavailable
 from raincheck.core.model import Beat, Claimed, Fence, Finish, Offer
-from raincheck.core.outcome import Ended, RequestError
-from raincheck.core.retry import expired
+from raincheck.core.outcome import Ended
+from raincheck.core.retry import LAPSED, expired
 from raincheck.core.status import Status
 from raincheck.store.group_commit import GroupCommit
 from raincheck.store.parking import PARKED
 from raincheck.store.postgres import finishes
 from raincheck.store.postgres.claims import Terms, claim
 from raincheck.store.postgres.database import Database, Transaction
-from raincheck.store.postgres.ends import Ending, Open, Return, Try, clean, end, hand_back, stopped, tried
-
-LAPSED = RequestError("The worker was not heard of for a whole lease; it may have crashed.", code="lease_lapsed")
+from raincheck.store.postgres.ends import Ending, Return, Try, end, hand_back, stopped, tried
+from raincheck.store.postgres.texts import clean
+from raincheck.store.rows import Open
 
 _Beats = tuple[Sequence[Beat], int]
 """With the length of the lease they ask for."""

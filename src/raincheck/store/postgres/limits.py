@@ -11,11 +11,8 @@ from raincheck.core.clock import SECOND
 from raincheck.core.model import Finish, Offer, Scope
 from raincheck.core.outcome import Succeeded
 from raincheck.store.postgres.database import Transaction
-from raincheck.store.postgres.ends import Open
-from raincheck.store.room import WINDOW, Held, Room, Spent, Throttled
-
-TOKENS = 1 << 48
-"""More than anyone uses: what an upstream claims beyond is not believed."""
+from raincheck.store.room import TOKENS, WINDOW, Held, Room, Spent, Throttled
+from raincheck.store.rows import Open
 
 Rooms = Mapping[tuple[Scope, str], Room]
 """Only of what is limited or paused."""

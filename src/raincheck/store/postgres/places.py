@@ -2,7 +2,7 @@
 
 from raincheck.core.model import Place
 from raincheck.core.status import Status
-from raincheck.store.postgres import rows
+from raincheck.store import rows
 from raincheck.store.postgres.database import Database
 
 COUNTED = 1_000

@@ -4,7 +4,8 @@ from raincheck.core.adaptive import FIRST_LEVEL
 from raincheck.core.clock import MINUTE
 from raincheck.core.errors import NotFound
 from raincheck.core.model import ApiKey, Limits, Queue, Scope, Tenant, Throttle, Worker
-from raincheck.store.postgres.database import Database, Row, Transaction
+from raincheck.store import rows
+from raincheck.store.postgres.database import Database, Transaction
 
 SEEN_OF_LATE = 10 * MINUTE
 """How long a worker that is not heard of any more, and holds nothing, is still shown."""
@@ -72,13 +73,13 @@ class PostgresRegistry:
                  from api_key where digest = $1 and revoked_at is null""",
             digest,
         )
-        return _key(row) if row else None
+        return rows.api_key(row) if row else None
 
     async def keys(self) -> list[ApiKey]:
         found = await self._database.all(
             "select id, tenant, name, hint, scopes, created_at, revoked_at from api_key order by created_at, id"
         )
-        return [_key(row) for row in found]
+        return [rows.api_key(row) for row in found]
 
     async def revoke_key(self, key_id: str) -> ApiKey:
         async def write(tx: Transaction) -> ApiKey:
@@ -90,7 +91,7 @@ class PostgresRegistry:
             )
             if row is None:
                 raise NotFound(f"No API key {key_id!r}; `raincheck keys list` shows them.")
-            return _key(row)
+            return rows.api_key(row)
 
         return await self._database.write(write)
 
@@ -107,17 +108,7 @@ class PostgresRegistry:
                  from queue q order by q.name collate "C" """,
             self._database.at,
         )
-        return [
-            Queue(
-                name=name,
-                pending=pending,
-                processing=processing,
-                waiting_since=waiting_since,
-                held_until=held_until,
-                held_reason=held_reason,
-            )
-            for name, pending, processing, waiting_since, held_until, held_reason in found
-        ]
+        return [rows.queue(row) for row in found]
 
     async def throttles(self, scope: Scope) -> list[Throttle]:
         found = await self._database.read_apart(
@@ -134,18 +125,7 @@ class PostgresRegistry:
             scope,
             self._database.at,
         )
-        return [
-            Throttle(
-                scope=scope,
-                name=name,
-                limits=Limits(max_concurrency=cap if level is None else "auto", rpm=rpm, tpm=tpm),
-                level=level,
-                running=running,
-                paused_until=paused_until if paused else None,
-                pause_reason=pause_reason if paused else None,
-            )
-            for name, cap, rpm, tpm, level, running, paused_until, pause_reason, paused in found
-        ]
+        return [rows.throttle(scope, row) for row in found]
 
     async def set_limits(self, scope: Scope, name: str, limits: Limits) -> None:
         cap = limits.max_concurrency
@@ -245,16 +225,3 @@ async def _changed(tx: Transaction, scope: Scope, name: str) -> None:
     tx.freed = True
     if scope == "queue":
         tx.ready.add(name)
-
-
-def _key(row: Row) -> ApiKey:
-    id_, tenant, name, hint, scopes, created_at, revoked_at = row
-    return ApiKey(
-        id=id_,
-        tenant=tenant,
-        name=name,
-        hint=hint,
-        scopes=frozenset(scopes.split()),
-        created_at=created_at,
-        revoked_at=revoked_at,
-    )

@@ -15,9 +15,12 @@ from raincheck.core.errors import (
 )
 from raincheck.core.model import Attempt, NewRequest, Page, Place, Priority, Query, Request, Result, Submitted
 from raincheck.core.status import Status
-from raincheck.store.postgres import arrivals, places, rows
+from raincheck.store import rows
+from raincheck.store.postgres import arrivals, places
 from raincheck.store.postgres.database import Database, Transaction
-from raincheck.store.postgres.ends import Ending, Open, Try, end, stopped, tried
+from raincheck.store.postgres.ends import Ending, Try, end, stopped, tried
+from raincheck.store.postgres.texts import holds
+from raincheck.store.rows import Open
 
 MAX_SEQ = (1 << 63) - 1
 
@@ -99,7 +102,7 @@ class PostgresRequests:
             if row is None:
                 raise rows.unknown(query.after)
             below = row[0]
-        if not rows.holds(tenant, query.model, query.queue, query.operation) or not _tellable(query.metadata):
+        if not holds(tenant, query.model, query.queue, query.operation) or not _tellable(query.metadata):
             return Page([], has_more=False)
         values = (
             tenant,
@@ -230,7 +233,7 @@ async def _submit(
 
 
 def _writable(new: NewRequest) -> bool:
-    return rows.holds(
+    return holds(
         new.id,
         new.tenant,
         new.queue,
@@ -244,7 +247,7 @@ def _writable(new: NewRequest) -> bool:
 
 def _tellable(metadata: Mapping[str, str]) -> bool:
     """Metadata may hold a NUL: it is kept as JSON, in which that is spelled out."""
-    return rows.holds(*(text.replace("\0", "") for pair in metadata.items() for text in pair))
+    return holds(*(text.replace("\0", "") for pair in metadata.items() for text in pair))
 
 
 def _unwritable() -> BadInput:
@@ -253,7 +256,7 @@ def _unwritable() -> BadInput:
 
 def _check_id(tenant: str, request_id: str) -> None:
     """Raise NotFound for what no request can be called."""
-    if not rows.holds(tenant, request_id):
+    if not holds(tenant, request_id):
         raise rows.unknown(request_id)
 
 

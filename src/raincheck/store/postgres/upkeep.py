@@ -7,9 +7,10 @@ from raincheck.core.events import Event
 from raincheck.core.retry import expired
 from raincheck.core.status import Status
 from raincheck.store.postgres.database import Database, Transaction
-from raincheck.store.postgres.ends import Ending, Open, end
+from raincheck.store.postgres.ends import Ending, end
 from raincheck.store.postgres.requests import forget, forget_bodies
 from raincheck.store.room import WINDOW
+from raincheck.store.rows import Open
 
 
 class PostgresUpkeep:

@@ -5,11 +5,11 @@ from typing import NamedTuple
 from raincheck.core.model import Claimed, Fence, Lease, Offer, Scope
 from raincheck.core.retry import expired
 from raincheck.store.room import NO_LIMIT, Held, Room
+from raincheck.store.rows import Open
 from raincheck.store.sqlite.caps import PARK_AT_ONCE, Caps, park, unpark
 from raincheck.store.sqlite.database import Transaction
 from raincheck.store.sqlite.ends import end, hand_out
 from raincheck.store.sqlite.limits import room, write_held, write_spent
-from raincheck.store.sqlite.rows import Open
 
 
 class Terms(NamedTuple):

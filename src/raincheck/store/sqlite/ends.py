@@ -4,10 +4,10 @@ from raincheck.core.events import event_type
 from raincheck.core.ids import new_id
 from raincheck.core.outcome import Reply, RequestError
 from raincheck.core.status import Status
-from raincheck.store.sqlite import rows
+from raincheck.store import rows
+from raincheck.store.rows import Open
 from raincheck.store.sqlite.database import Transaction
 from raincheck.store.sqlite.limits import freed
-from raincheck.store.sqlite.rows import Open
 
 
 def end(

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from raincheck.core.model import Beat, Claimed, Fence, Finish, Offer
-from raincheck.core.outcome import Ended, Released, RequestError, Retry, Succeeded
-from raincheck.core.retry import expired
+from raincheck.core.outcome import Ended, Released, Retry, Succeeded
+from raincheck.core.retry import LAPSED, expired
 from raincheck.core.status import Status
+from raincheck.store.rows import Open
 from raincheck.store.sqlite.claims import Claim, Terms
 from raincheck.store.sqlite.database import Database, Transaction
 from raincheck.store.sqlite.ends import end, hand_back, tried
 from raincheck.store.sqlite.limits import close, learn
-from raincheck.store.sqlite.rows import Open
 
 WAKE_AT_ONCE = 200
 """How many waiting rows one claim makes ready, so that a herd of them delays nobody for long."""
@@ -161,9 +161,6 @@ class SqliteLeases:
                select queue from parked"""
         )
         return {name for (name,) in found}
-
-
-LAPSED = RequestError("The worker was not heard of for a whole lease; it may have crashed.", code="lease_lapsed")
 
 
 def _measure(tx: Transaction, request: Open) -> None:

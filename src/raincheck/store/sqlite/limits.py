@@ -9,12 +9,9 @@ from raincheck.core.adaptive import Level, Sample, step
 from raincheck.core.clock import SECOND
 from raincheck.core.model import Finish, Scope
 from raincheck.core.outcome import Pause, Succeeded
-from raincheck.store.room import WINDOW, Held, Room, Spent, Throttled
+from raincheck.store.room import TOKENS, WINDOW, Held, Room, Spent, Throttled
+from raincheck.store.rows import Open
 from raincheck.store.sqlite.database import Transaction
-from raincheck.store.sqlite.rows import Open
-
-TOKENS = 1 << 48
-"""More than anyone uses: what an upstream claims beyond is not believed."""
 
 
 class Some(NamedTuple):

@@ -2,7 +2,7 @@
 
 from raincheck.core.model import Place
 from raincheck.core.status import Status
-from raincheck.store.sqlite import rows
+from raincheck.store import rows
 from raincheck.store.sqlite.database import Database
 
 COUNTED = 1_000

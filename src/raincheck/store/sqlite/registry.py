@@ -4,7 +4,8 @@ from raincheck.core.adaptive import FIRST_LEVEL
 from raincheck.core.clock import MINUTE
 from raincheck.core.errors import NotFound
 from raincheck.core.model import ApiKey, Limits, Queue, Scope, Tenant, Throttle, Worker
-from raincheck.store.sqlite.database import Database, Row, Transaction
+from raincheck.store import rows
+from raincheck.store.sqlite.database import Database, Transaction
 from raincheck.store.sqlite.limits import changed
 
 SEEN_OF_LATE = 10 * MINUTE
@@ -68,13 +69,13 @@ class SqliteRegistry:
                  from api_key where digest = ? and revoked_at is null""",
             digest,
         )
-        return _key(row) if row else None
+        return rows.api_key(row) if row else None
 
     async def keys(self) -> list[ApiKey]:
         found = self._database.all(
             "select id, tenant, name, hint, scopes, created_at, revoked_at from api_key order by created_at, id"
         )
-        return [_key(row) for row in found]
+        return [rows.api_key(row) for row in found]
 
     async def revoke_key(self, key_id: str) -> ApiKey:
         def write(tx: Transaction) -> ApiKey:
@@ -86,7 +87,7 @@ class SqliteRegistry:
             )
             if row is None:
                 raise NotFound(f"No API key {key_id!r}; `raincheck keys list` shows them.")
-            return _key(row)
+            return rows.api_key(row)
 
         return await self._database.write(write)
 
@@ -100,17 +101,7 @@ class SqliteRegistry:
                  from queue order by name""",
             (self._database.now(),),
         )
-        return [
-            Queue(
-                name=name,
-                pending=pending,
-                processing=processing,
-                waiting_since=waiting_since,
-                held_until=held_until,
-                held_reason=held_reason,
-            )
-            for name, pending, processing, waiting_since, held_until, held_reason in found
-        ]
+        return [rows.queue(row) for row in found]
 
     async def throttles(self, scope: Scope) -> list[Throttle]:
         found = await self._database.read_apart(
@@ -126,18 +117,7 @@ class SqliteRegistry:
                 order by name""",
             (scope, self._database.now()),
         )
-        return [
-            Throttle(
-                scope=scope,
-                name=name,
-                limits=Limits(max_concurrency=cap if level is None else "auto", rpm=rpm, tpm=tpm),
-                level=level,
-                running=running,
-                paused_until=paused_until if paused else None,
-                pause_reason=pause_reason if paused else None,
-            )
-            for name, cap, rpm, tpm, level, running, paused_until, pause_reason, paused in found
-        ]
+        return [rows.throttle(scope, row) for row in found]
 
     async def set_limits(self, scope: Scope, name: str, limits: Limits) -> None:
         cap = limits.max_concurrency
@@ -233,16 +213,3 @@ def _open_up(tx: Transaction, scope: Scope, name: str) -> None:
     tx.freed = True
     if scope == "queue":
         tx.ready.add(name)
-
-
-def _key(row: Row) -> ApiKey:
-    id_, tenant, name, hint, scopes, created_at, revoked_at = row
-    return ApiKey(
-        id=id_,
-        tenant=tenant,
-        name=name,
-        hint=hint,
-        scopes=frozenset(scopes.split()),
-        created_at=created_at,
-        revoked_at=revoked_at,
-    )

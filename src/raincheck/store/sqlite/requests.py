@@ -15,7 +15,9 @@ from raincheck.core.errors import (
 )
 from raincheck.core.model import Attempt, NewRequest, Page, Place, Priority, Query, Request, Result, Submitted
 from raincheck.core.status import Status
-from raincheck.store.sqlite import ends, places, rows
+from raincheck.store import rows
+from raincheck.store.arriving import as_submitted, later, over_quota, seen_key
+from raincheck.store.sqlite import ends, places
 from raincheck.store.sqlite.database import Database, Source, Transaction
 
 MAX_SEQ = (1 << 63) - 1
@@ -42,11 +44,11 @@ class SqliteRequests:
         seq = self._insert(tx, new)
         if new.fingerprint is not None:
             _remember(tx, new, seq)
-        return Submitted(_as_submitted(new, due_at=_later(new, tx.now)))
+        return Submitted(as_submitted(new, due_at=later(new, tx.now)))
 
     def _insert(self, tx: Transaction, new: NewRequest) -> int:
         tag = _next_tag(tx, new)
-        due_at = _later(new, tx.now)
+        due_at = later(new, tx.now)
         seq = tx.insert(
             """insert into request (id, tenant, queue, operation, path, model, priority, tag, due_at, deadline,
                                     max_attempts, tokens, webhook_url, created_at)
@@ -268,30 +270,6 @@ def _get(source: Source, tenant: str, request_id: str) -> Request:
     return rows.request(row)
 
 
-def _as_submitted(new: NewRequest, *, due_at: int | None) -> Request:
-    return Request(
-        id=new.id,
-        tenant=new.tenant,
-        queue=new.queue,
-        operation=new.operation,
-        path=new.path,
-        model=new.model,
-        status=Status.PENDING,
-        priority=new.priority,
-        attempt=0,
-        max_attempts=new.max_attempts,
-        created_at=new.created_at,
-        due_at=due_at,
-        deadline=new.deadline,
-        metadata=new.metadata,
-        webhook_url=new.webhook_url,
-    )
-
-
-def _later(new: NewRequest, now: int) -> int | None:
-    return new.not_before if new.not_before is not None and new.not_before > now else None
-
-
 def _next_tag(tx: Transaction, new: NewRequest) -> float:
     """Start-time fair queueing: a flow's next tag is one share after its last, and never behind the lane's clock."""
     [(tag, pending)] = tx.all(
@@ -317,17 +295,11 @@ def _over_quota(tx: Transaction, new: NewRequest) -> QuotaExceeded | None:
     if new.max_pending is None:
         return None
     [(pending,)] = tx.all("select coalesce(sum(pending), 0) from flow where tenant = ?", new.tenant)
-    if pending < new.max_pending:
-        return None
-    return QuotaExceeded(
-        f"This tenant has {pending} pending requests and may have {new.max_pending}; "
-        "wait for some to end, or cancel some.",
-        retry_after=5,
-    )
+    return over_quota(new, pending)
 
 
 def _seen_before(tx: Transaction, new: NewRequest) -> Submitted | IdempotencyConflict | None:
-    key = _key(new)
+    key = seen_key(new)
     row = tx.one(
         """select s.fingerprint, r.id from seen s join request r on r.seq = s.request_seq
             where s.tenant = ? and s.key = ? and (s.expires_at is null or s.expires_at > ?)""",
@@ -351,9 +323,5 @@ def _remember(tx: Transaction, new: NewRequest, seq: int) -> None:
     tx.run(
         """insert or replace into seen (tenant, key, fingerprint, request_seq, expires_at)
            values (?, ?, ?, ?, ?)""",
-        (new.tenant, _key(new), new.fingerprint, seq, expires_at),
+        (new.tenant, seen_key(new), new.fingerprint, seq, expires_at),
     )
-
-
-def _key(new: NewRequest) -> str:
-    return f"key:{new.idempotency_key}" if new.idempotency_key is not None else f"body:{(new.fingerprint or b'').hex()}"

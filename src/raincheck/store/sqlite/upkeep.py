@@ -7,10 +7,10 @@ from raincheck.core.events import Event
 from raincheck.core.retry import expired
 from raincheck.core.status import Status
 from raincheck.store.room import WINDOW
+from raincheck.store.rows import Open
 from raincheck.store.sqlite.database import Database, Transaction
 from raincheck.store.sqlite.ends import end
 from raincheck.store.sqlite.requests import forget, forget_bodies
-from raincheck.store.sqlite.rows import Open
 
 WORKER_KEPT = DAY
 

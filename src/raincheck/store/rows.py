@@ -1,16 +1,24 @@
-"""Rows to records and back: the one place that knows the order of columns."""
+"""Rows to records and back, for both stores: the one place that knows the order of columns."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from raincheck.core.errors import NotFound
-from raincheck.core.model import Priority, Request
+from raincheck.core.model import ApiKey, Limits, Priority, Queue, Request, Scope, Throttle
 from raincheck.core.outcome import RequestError
 from raincheck.core.status import Status
 from raincheck.store.parking import PARKED
-from raincheck.store.sqlite.database import Row
+
+
+class Row(Protocol):
+    """A row as either database's client gives it."""
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
 
 _encode = msgspec.json.encode
 _error = msgspec.json.Decoder(RequestError)
@@ -35,6 +43,11 @@ class Open(NamedTuple):
     """Whose place it has while it runs."""
     tokens: int
     """What it is expected to use."""
+
+    @property
+    def flow(self) -> tuple[str, int, str]:
+        """The tenant's share of a queue that it belongs to: queue, priority, tenant."""
+        return self.queue, self.priority, self.tenant
 
 
 def request(row: Row) -> Request:
@@ -67,11 +80,53 @@ def request(row: Row) -> Request:
     )
 
 
+def api_key(row: Row) -> ApiKey:
+    """id, tenant, name, hint, scopes, created_at, revoked_at."""
+    id_, tenant, name, hint, scopes, created_at, revoked_at = row
+    return ApiKey(
+        id=id_,
+        tenant=tenant,
+        name=name,
+        hint=hint,
+        scopes=frozenset(scopes.split()),
+        created_at=created_at,
+        revoked_at=revoked_at,
+    )
+
+
+def queue(row: Row) -> Queue:
+    """name, pending, processing, waiting_since, held_until, held_reason."""
+    name, pending, processing, waiting_since, held_until, held_reason = row
+    return Queue(
+        name=name,
+        pending=pending,
+        processing=processing,
+        waiting_since=waiting_since,
+        held_until=held_until,
+        held_reason=held_reason,
+    )
+
+
+def throttle(scope: Scope, row: Row) -> Throttle:
+    """name, max_concurrency, rpm, tpm, level, running, paused_until, pause_reason, whether it is paused now."""
+    name, cap, rpm, tpm, level, running, paused_until, pause_reason, paused = row
+    return Throttle(
+        scope=scope,
+        name=name,
+        limits=Limits(max_concurrency=cap if level is None else "auto", rpm=rpm, tpm=tpm),
+        level=level,
+        running=running,
+        paused_until=paused_until if paused else None,
+        pause_reason=pause_reason if paused else None,
+    )
+
+
 def error(text: str | None) -> RequestError | None:
     return _error.decode(text) if text else None
 
 
 def error_text(error: RequestError | None) -> str | None:
+    """As JSON, in which a NUL is spelled out, so that PostgreSQL's text can hold it."""
     if error is None:
         return None
     try:
