@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from raincheck.core import configuration
 from raincheck.core.clock import DAY, SECOND
-from raincheck.core.configuration import load, read
+from raincheck.core.configuration import lacks_to_draw, load, read
 from raincheck.core.errors import SettingsInvalid
 from raincheck.core.model import Limits
 from raincheck.core.settings import (
@@ -39,11 +40,14 @@ def upstreams_of(flags: dict[str, object]) -> list[UpstreamSettings]:
     return list(load(environ={}, flags=flags).upstreams)
 
 
-def test_without_any_configuration_one_local_upstream_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_any_configuration_the_embedded_upstreams_are_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     settings = load(environ={})
     assert settings == Settings(
-        upstreams=(UpstreamSettings(name="local", kind="local", max_concurrency=2),),
+        upstreams=(
+            UpstreamSettings(name="local", kind="local", max_concurrency=2),
+            UpstreamSettings(name="preview", kind="preview", max_concurrency=1),
+        ),
         blobs_url=(tmp_path / "raincheck-blobs").as_uri(),
     )
 
@@ -52,6 +56,8 @@ def test_defaults_in_the_table_are_those_of_the_records():
     filled = {setting.field: getattr(Settings(), setting.field) for setting in SETTINGS if "." not in setting.field}
     one = UpstreamSettings(name="x")
     assert filled.pop("blobs_url") is None  # It depends on the store's URL.
+    assert filled.pop("public_url") is None
+    assert filled.pop("scratch") is None
     for setting in SETTINGS:
         if setting.field in filled:
             assert setting.unit.read(_toml(setting.default)) == filled[setting.field], setting.name
@@ -176,7 +182,10 @@ def test_upstream_tables_are_read_whole(tmp_path: Path):
         ('base_url = "http://a"', "upstream 1: name is missing"),
         ('name = "a"', "upstream a: base_url is missing"),
         ('name = "a"\nkind = "python"\nhandler = "m:f"', "upstream a: models is missing"),
-        ('name = "a"\nkind = "pyhton"', "upstream a: kind must be `openai` or `python` or `local`"),
+        (
+            'name = "a"\nkind = "pyhton"',
+            "upstream a: kind must be `openai` or `videos` or `xai` or `python` or `local`",
+        ),
         ('name = "a"\nbase_ur = "http://a"', "upstream a: base_ur is not a setting; did you mean base_url?"),
         ('name = "a"\nbase_url = "a:80"', "upstream a: base_url must be an http:// or https:// URL"),
         ('name = "a"\nbase_url = "http://a:port"', "upstream a: base_url must be an http:// or https:// URL"),
@@ -255,8 +264,31 @@ def test_the_log_level_is_a_setting_with_a_variable(tmp_path: Path):
     ]
 
 
-def test_settings_that_name_no_upstream_serve_the_embedded_model():
-    assert [(one.name, one.kind, one.max_concurrency) for one in Settings().upstreams] == [("local", "local", 2)]
+def test_settings_that_name_no_upstream_serve_the_embedded_ones():
+    embedded = [(one.name, one.kind, one.max_concurrency) for one in Settings().upstreams]
+    assert embedded == [("local", "local", 2), ("preview", "preview", 1)]
+
+
+def test_without_what_the_renderer_needs_only_text_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "no-such-ffmpeg")
+    assert lacks_to_draw() == ["ffmpeg"]
+    assert [one.kind for one in load(a_file(tmp_path, ""), environ={}).upstreams] == ["local"]
+
+
+def test_any_ffmpeg_will_do_for_the_renderer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The one on the PATH as well, without imageio-ffmpeg."""
+    ffmpeg = tmp_path / "ffmpeg"
+    ffmpeg.touch(mode=0o755)
+    monkeypatch.delenv("IMAGEIO_FFMPEG_EXE", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    def found(name: str) -> object | None:
+        return None if name == "imageio_ffmpeg" else object()
+
+    monkeypatch.setattr(configuration, "find_spec", found)
+    assert lacks_to_draw() == []
+    ffmpeg.unlink()
+    assert lacks_to_draw() == ["ffmpeg"]
 
 
 def test_lengths_and_sizes_out_of_bounds_are_errors_of_the_setting(tmp_path: Path):

@@ -10,6 +10,9 @@ from msgspec.structs import replace
 from raincheck.core.clock import DAY, HOUR, MINUTE, SECOND, micros
 from raincheck.core.ids import new_id
 from raincheck.core.model import (
+    Attachment,
+    Beat,
+    File,
     Finish,
     Lease,
     Limits,
@@ -17,6 +20,7 @@ from raincheck.core.model import (
     Offer,
     Page,
     Query,
+    Remote,
     Request,
     Scope,
     Submitted,
@@ -80,6 +84,36 @@ def a_request(*, queue: str = "small", tenant: str = "t", **changes: Any) -> New
     return replace(plain, **changes)
 
 
+async def an_input(store: Store, blob: str = "uploads/a", name: str = "image.png") -> Attachment:
+    """A file to be given with a request, whose body is in the object store."""
+    await store.blobs.expect(blob, keep_for=HOUR)
+    return Attachment("input", name, blob, "image/png", 5_000, "ab" * 32)
+
+
+def an_output(blob: str = "outputs/a", name: str = "video.mp4") -> Attachment:
+    """A file that a request made."""
+    return Attachment("output", name, blob, "video/mp4", 7_000_000_000, "cd" * 32)
+
+
+async def uploaded(store: Store, blob: str = "uploads/a", **changes: Any) -> File:
+    """A file that a tenant has uploaded."""
+    await store.blobs.expect(blob, keep_for=HOUR)
+    plain = File(
+        id=new_id("file"),
+        tenant="t",
+        filename="a.png",
+        purpose="vision",
+        content_type="image/png",
+        size=5_000,
+        digest="ab" * 32,
+        blob=blob,
+        created_at=START,
+    )
+    file = replace(plain, **changes)
+    await store.files.add(file)
+    return file
+
+
 async def submitted(store: Store, how_many: int = 1, **changes: Any) -> list[Request]:
     """The records of so many new requests, submitted together."""
     answers = await store.requests.submit([a_request(**changes) for _ in range(how_many)])
@@ -134,6 +168,13 @@ async def running(store: Store, **changes: Any) -> Lease:
     [request] = await submitted(store, **changes)
     [lease] = await claimed(store, queue=request.queue)
     assert lease.fence.request_id == request.id
+    return lease
+
+
+async def with_a_job(store: Store, job: str = "job-7", **changes: Any) -> Lease:
+    """The lease of a request that runs as a job at an upstream."""
+    lease = await running(store, **changes)
+    await store.leases.extend([Beat(lease.fence, remote=Remote("up", job))], lease_for=LEASE)
     return lease
 
 

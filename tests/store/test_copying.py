@@ -16,10 +16,10 @@ import asyncpg
 import pytest
 
 from raincheck.core import clock as clocks
-from raincheck.core.clock import HOUR, MINUTE
+from raincheck.core.clock import HOUR, MINUTE, SECOND
 from raincheck.core.errors import StoreUnavailable
 from raincheck.core.ids import new_id
-from raincheck.core.model import ApiKey, Beat, Limits, Tenant, Worker
+from raincheck.core.model import ApiKey, Beat, Limits, Remote, Tenant, Worker
 from raincheck.core.settings import is_postgresql, sqlite_path
 from raincheck.core.status import Status
 from raincheck.store import copying, postgres, sqlite
@@ -31,6 +31,8 @@ from tests.store.builders import (
     FakeClock,
     a_request,
     accepted,
+    an_input,
+    an_output,
     claimed,
     completed,
     failure,
@@ -39,6 +41,8 @@ from tests.store.builders import (
     running,
     submitted,
     success,
+    uploaded,
+    with_a_job,
 )
 from tests.store.copier import ledger
 from tests.store.postgres.databases import databases
@@ -128,7 +132,12 @@ async def live_in(store: Store, clock: FakeClock) -> None:
     waiting = await running(store, queue="flaky", idempotency_key="once", fingerprint=b"\x01\x00\x02")
     assert await store.leases.finish([retry(waiting, clock.now() + MINUTE)]) == []
     lease = await running(store, queue="long")
-    await store.leases.extend([Beat(lease.fence, 0.25, "halb\nda", "remote-9")], lease_for=LEASE)
+    await store.leases.extend([Beat(lease.fence, 0.25, "halb\nda", Remote("up", "remote-9"))], lease_for=LEASE)
+    lost, made = await with_a_job(store), await running(store)
+    assert await store.leases.finish([failure(lost), success(made, attachments=(an_output(),))]) == []
+    await submitted(store, queue="waits", attachments=(await an_input(store),))
+    await uploaded(store, "blob-1", filename="läufer.png", expires_at=clock.now() + HOUR)
+    await store.registry.secret("links")
     await submitted(store, 4, queue="shared", tenant="capped")
     assert len(await claimed(store, 4, queue="shared")) == 1
     await submitted(store, 3, priority=a_request().priority, tenant="other")
@@ -221,16 +230,46 @@ async def test_a_lease_moves_with_its_request_and_lapses_in_the_new_house(new: s
 @pytest.mark.parametrize("new", KINDS)
 async def test_numbers_go_on_behind_the_highest(new: str, empty: Empty):
     source, target, clock = await empty("sqlite"), await empty(new), FakeClock()
+
+    async def more(store: Store) -> None:
+        await uploaded(store)
+        lease = await with_a_job(store)
+        await store.leases.finish([failure(lease)])
+
     async with opened(source, clock) as store:
-        await completed(store)
-        await submitted(store, 5)
+        await more(store)
+        await submitted(store, 5, queue="other")
     await moved(source, target)
     async with opened(target, clock) as store:
-        [lease] = await claimed(store, 1)
-        await store.leases.finish([success(lease)])
-        await submitted(store)
+        await more(store)
     assert await execute(target, "select max(seq), count(*) from request") == [(7, 7)]
-    assert await execute(target, "select max(seq), count(*) from event") == [(2, 2)]
+    for table, number in (("event", "seq"), ("file", "seq"), ("stray", "id")):
+        assert await execute(target, f"select max({number}), count(*) from {table}") == [(2, 2)]
+
+
+@pytest.mark.slow("makes databases")
+@pytest.mark.parametrize("new", KINDS)
+async def test_files_links_and_remote_jobs_are_as_good_in_the_new_house(new: str, empty: Empty):
+    """G4, G12: who holds a body holds it there too, and a job is gone on with."""
+    source, target, clock = await empty("sqlite"), await empty(new), FakeClock()
+    async with opened(source, clock) as store:
+        given = await an_input(store, "shared")
+        lease = await with_a_job(store, attachments=(given,))
+        file = await uploaded(store, "shared")
+        secret = await store.registry.secret("links")
+    await moved(source, target)
+    async with opened(target, clock) as store:
+        assert await store.registry.secret("links") == secret
+        clock.advance(seconds=LEASE / SECOND)
+        [again] = await claimed(store)
+        assert again.remote == Remote("up", "job-7")
+        assert await store.requests.attachments("t", lease.fence.request_id) == [given]
+        await store.files.delete("t", file.id)
+        assert await store.blobs.doomed(limit=9) == []
+        await store.requests.cancel("t", lease.fence.request_id)
+        await store.requests.delete("t", lease.fence.request_id)
+        assert await store.blobs.doomed(limit=9) == ["shared"]
+        assert [stray.remote for stray in await store.strays.due(["up"], limit=9)] == [Remote("up", "job-7")]
 
 
 @pytest.mark.slow("makes databases")

@@ -23,10 +23,11 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec import UNSET
 
-from raincheck.core.clock import HOUR, SECOND
+from raincheck.core.clock import DAY, HOUR, SECOND
 from raincheck.core.errors import AlreadyEnded, NotEnded, NotFound, NotRequeueable, RaincheckError, ResultGone
-from raincheck.core.model import Beat, Fence, Lease, Priority, Request, Tenant
+from raincheck.core.model import Attachment, Beat, Fence, Lease, Priority, Remote, Request, Tenant
 from raincheck.core.status import MOVES, Status
 from tests.store.builders import (
     LEASE,
@@ -46,6 +47,8 @@ QUEUES = ("left", "right")
 WEIGHTS = {"one": 1.0, "two": 2.0}
 CAPPED = "two"
 """The tenant that may run only so many, now and then; its requests have no deadlines."""
+SHARED = Attachment("input", "image.png", "uploads/shared", "image/png", 9, "ab" * 32)
+"""What some requests are given; all of them share its body."""
 ORDINARY = [Priority.DEFAULT, Priority.BATCH]
 
 T = TypeVar("T")
@@ -65,6 +68,9 @@ class Row:
     max_attempts: int
     due_at: int | None
     deadline: int | None
+    given: bool = False
+    """Whether it holds the shared body."""
+    remote: Remote | None = None
     status: Status = Status.PENDING
     attempt: int = 0
     fence: int = 0
@@ -92,6 +98,8 @@ class Model:
     passed_over: set[str] = field(default_factory=set[str])
     """Queues in which requests of the tenant at its cap were set aside."""
     arrivals: int = 0
+    strays: int = 0
+    """How many remote jobs were left behind."""
 
     def submit(self, new_id: str, tenant: str, queue: str, priority: Priority, **rest: Any) -> None:
         share, flow = 1 / WEIGHTS[tenant], (queue, priority, tenant)
@@ -151,6 +159,8 @@ class Model:
 
     def end(self, row: Row, status: Status, now: int, result: bytes | None = None) -> None:
         row.status, row.result, row.due_at, row.purge_at = status, result, None, now + RETENTION
+        self.strays += row.remote is not None and status is not Status.COMPLETED
+        row.remote = None
 
     def holds(self, fence: Fence) -> bool:
         row = self.rows.get(fence.request_id)
@@ -182,6 +192,8 @@ class Lives(RuleBasedStateMachine):
         self.store = self.do(self.exits.enter_async_context(home.open()))
         self.model = Model()
         self.handed_out = list[Lease]()
+        self.shared = False
+        """Whether the shared body was ever held."""
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         # Not `runner.run`, which sets up signals each time and would take half of the time of this test.
@@ -198,6 +210,9 @@ class Lives(RuleBasedStateMachine):
     def now(self) -> int:
         return self.clock.now()
 
+    def holders(self) -> list[Row]:
+        return [row for row in self.model.rows.values() if row.given and not row.purged]
+
     # --- what may happen
 
     @rule(
@@ -208,6 +223,7 @@ class Lives(RuleBasedStateMachine):
         not_before=some_time,
         deadline=some_time,
         max_attempts=st.sampled_from([1, 3, 9]),
+        given=st.booleans(),
     )
     def submit(
         self,
@@ -217,15 +233,26 @@ class Lives(RuleBasedStateMachine):
         not_before: int | None,
         deadline: int | None,
         max_attempts: int,
+        given: bool,
     ) -> str:
         due_at = None if not_before is None else self.now + not_before
         ends_at = None if deadline is None or tenant == CAPPED else self.now + deadline
         limits = {"deadline": ends_at, "max_attempts": max_attempts}
+        inputs = (SHARED,) if given else ()
         new = a_request(
-            queue=queue, tenant=tenant, priority=priority, weight=WEIGHTS[tenant], not_before=due_at, **limits
+            queue=queue,
+            tenant=tenant,
+            priority=priority,
+            weight=WEIGHTS[tenant],
+            not_before=due_at,
+            attachments=inputs,
+            **limits,
         )
+        if given:
+            self.shared = True
+            self.do(self.store.blobs.expect(SHARED.blob, keep_for=DAY))
         self.do(self.store.requests.submit([new]))
-        self.model.submit(new.id, tenant, queue, priority, due_at=due_at, **limits)
+        self.model.submit(new.id, tenant, queue, priority, due_at=due_at, given=given, **limits)
         return new.id
 
     @rule(target=leases, queue=st.sampled_from(QUEUES), places=st.integers(1, 3))
@@ -246,17 +273,25 @@ class Lives(RuleBasedStateMachine):
         ]
         for row, lease in zip(expected, leases, strict=True):
             row.fence = lease.fence.number
+            assert lease.remote == row.remote
         self.handed_out += leases
         fences = [lease.fence for lease in self.handed_out]
         assert len(set(fences)) == len(fences), "a fence was handed out twice"
         return leases
 
-    @rule(lease=leases, progress=st.none() | st.sampled_from([0.25, 0.75]))
-    def extend(self, lease: Lease, progress: float | None) -> None:
-        held = self.do(self.store.leases.extend([Beat(lease.fence, progress)], lease_for=LEASE))
+    @rule(
+        lease=leases,
+        progress=st.none() | st.sampled_from([0.25, 0.75]),
+        remote=st.sampled_from([UNSET, None, Remote("up", "job-1"), Remote("up", "job-2")]),
+    )
+    def extend(self, lease: Lease, progress: float | None, remote: Any) -> None:
+        beat = Beat(lease.fence, progress, remote=remote)
+        held = self.do(self.store.leases.extend([beat], lease_for=LEASE))
         assert held == ({lease.fence} if self.model.holds(lease.fence) else set())
         if held:
-            self.model.rows[lease.fence.request_id].due_at = self.now + LEASE
+            row = self.model.rows[lease.fence.request_id]
+            row.due_at = self.now + LEASE
+            row.remote = row.remote if remote is UNSET else remote
 
     @rule(lease=leases)
     def succeed(self, lease: Lease) -> None:
@@ -301,7 +336,7 @@ class Lives(RuleBasedStateMachine):
             for write in (success(lease, b"late"), failure(lease), retry(lease, self.now), release(lease))
         ]
         assert self.do(self.store.leases.finish(writes)) == [write.fence for write in writes]
-        beats = [Beat(lease.fence, 0.5) for lease in zombies]
+        beats = [Beat(lease.fence, 0.5, remote=Remote("up", "late")) for lease in zombies]
         assert self.do(self.store.leases.extend(beats, lease_for=LEASE)) == set()
 
     @rule(queue=st.sampled_from(QUEUES), cap=st.sampled_from([None, 1, 2]))
@@ -344,7 +379,7 @@ class Lives(RuleBasedStateMachine):
             assert refused is ResultGone
         else:
             assert refused is None
-            limits = {"due_at": None, "deadline": None, "max_attempts": row.max_attempts}
+            limits = {"due_at": None, "deadline": None, "max_attempts": row.max_attempts, "given": row.given}
             self.model.submit(new_id, row.tenant, row.queue, row.priority, **limits)
             return new_id
         return multiple(*list[str]())
@@ -427,6 +462,17 @@ class Lives(RuleBasedStateMachine):
             assert throttle.running == len(self.model.of(throttle.name, Status.PROCESSING))
             assert throttle.limits.max_concurrency == self.model.queue_cap.get(throttle.name)
 
+    @invariant()
+    def a_body_is_there_as_long_as_anyone_holds_it(self) -> None:
+        """G12: and not a moment longer."""
+        unheld = self.shared and not self.holders()
+        assert self.do(self.store.blobs.doomed(limit=9)) == ([SHARED.blob] if unheld else [])
+
+    @invariant()
+    def every_remote_job_that_was_left_behind_is_known(self) -> None:
+        """G5."""
+        assert len(self.do(self.store.strays.due(["up"], limit=1_000))) == self.model.strays
+
     # --- the end of a life
 
     def teardown(self) -> None:
@@ -450,6 +496,8 @@ class Lives(RuleBasedStateMachine):
             if due_at is not None:
                 self.clock.advance_to(due_at)
         assert all(row.status.final for row in open_rows)
+        for row in self.holders():
+            assert self.do(self.store.requests.attachments(row.tenant, row.id)) == [SHARED]
         self.every_record_is_as_the_model_says()
 
 

@@ -3,9 +3,11 @@
 import difflib
 import os
 import re
+import shutil
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
@@ -14,7 +16,8 @@ from raincheck.core.errors import SettingsInvalid
 from raincheck.core.settings import (
     BLOBS_FOLDER,
     CONFIG_FILE,
-    LOCAL_CONCURRENCY,
+    EMBEDDED,
+    EMBEDDED_CONCURRENCY,
     OTHER_VARIABLES,
     QUEUE_SETTINGS,
     SETTINGS,
@@ -34,7 +37,19 @@ if TYPE_CHECKING:  # Its records are msgspec's, which `raincheck --help` does wi
 
 # Kubernetes gives every container such variables for a service that happens to be called raincheck.
 _SERVICE_LINK = re.compile(r"RAINCHECK_(SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP)\w*)")
-_ONLY_FOR = {"base_url": "openai", "stream": "openai", "handler": "python", "model_path": "local"}
+_SERVERS = frozenset[UpstreamKind]({"openai", "videos", "xai"})
+_ONLY_FOR: Mapping[str, frozenset[UpstreamKind]] = {
+    "base_url": _SERVERS,
+    "stream": frozenset({"openai"}),
+    "handler": frozenset({"python"}),
+    "model_path": frozenset({"local"}),
+}
+_NEEDS: Mapping[UpstreamKind, tuple[str, ...]] = {
+    **dict.fromkeys(_SERVERS, ("base_url",)),
+    "python": ("handler", "models"),
+    "local": (),
+    "preview": (),
+}
 
 
 @dataclass(slots=True)
@@ -85,6 +100,14 @@ def read(
         upstreams=_complete(parsed, in_file, over, reading),
     )
     return reading
+
+
+def lacks_to_draw() -> list[str]:
+    """What the preview renderer needs and does not find; who serves only text need not have it."""
+    lacks = [name for name, module in (("numpy", "numpy"), ("Pillow", "PIL")) if find_spec(module) is None]
+    named = os.environ.get("IMAGEIO_FFMPEG_EXE")
+    has_ffmpeg = shutil.which(named or "ffmpeg") or (not named and find_spec("imageio_ffmpeg"))
+    return lacks if has_ffmpeg else [*lacks, "ffmpeg"]
 
 
 def _with_blobs(values: dict[str, object]) -> dict[str, object]:
@@ -198,11 +221,10 @@ def _parse_upstreams(given: object, env: Mapping[str, str], reading: Reading) ->
 
 
 def _check_upstream(table: Mapping[str, object], taken: Mapping[str, object], where: str, reading: Reading) -> None:
-    kind = taken.get("kind", "openai")
-    needed = {"openai": ("base_url",), "python": ("handler", "models"), "local": ()}[cast("UpstreamKind", kind)]
-    reading.errors += [f"{where}{name} is missing" for name in ("name", *needed) if not taken.get(name)]
+    kind = cast("UpstreamKind", taken.get("kind", "openai"))
+    reading.errors += [f"{where}{name} is missing" for name in ("name", *_NEEDS[kind]) if not taken.get(name)]
     for name, only in _ONLY_FOR.items():
-        if name in table and kind != only:
+        if name in table and kind not in only:
             reading.warnings.append(f"{where}{name} has no effect with kind {kind}")
 
 
@@ -222,23 +244,27 @@ def _complete(
 ) -> tuple[UpstreamSettings, ...]:
     """Fill in what holds for all upstreams: the file's top level is a default, variables and flags win over all.
 
-    Without any upstream, and for a model path that none of them takes, one is local.
+    Without any upstream there are the embedded ones; for a model path that none of them takes, one is local.
     """
     has_path = "upstream.model_path" in in_file or "upstream.model_path" in over
-    if not parsed or (has_path and not any(taken.get("kind") == "local" for taken in parsed)):
+    if not parsed:
+        served = [each for each in EMBEDDED if each.kind != "preview" or not lacks_to_draw()]
+        parsed = [{"name": each.name, "kind": each.kind} for each in served]
+    elif has_path and not any(taken.get("kind") == "local" for taken in parsed):
         parsed = [*parsed, {"name": "local", "kind": "local"}]
     upstreams = list[UpstreamSettings]()
     for taken in parsed:
-        local = taken.get("kind") == "local"
-        general = ("max_concurrency", "model_path") if local else ("max_concurrency",)
-        values: dict[str, object] = {"max_concurrency": LOCAL_CONCURRENCY} if local else {}
+        kind = cast("UpstreamKind", taken.get("kind", "openai"))
+        general = ("max_concurrency", "model_path") if kind == "local" else ("max_concurrency",)
+        own = EMBEDDED_CONCURRENCY.get(kind)
+        values: dict[str, object] = {} if own is None else {"max_concurrency": own}
         values |= {name: in_file[f"upstream.{name}"] for name in general if f"upstream.{name}" in in_file} | taken
         values |= {name: over[f"upstream.{name}"] for name in general if f"upstream.{name}" in over}
         upstreams.append(replace(UpstreamSettings(name=""), **values))
     names = [upstream.name for upstream in upstreams]
     reading.errors += [f"upstream {name}: the name is used twice" for name in {*names} if names.count(name) > 1]
     for upstream in upstreams:
-        if upstream.kind != "openai" and upstream.max_concurrency == "auto":
+        if upstream.kind not in _SERVERS and upstream.max_concurrency == "auto":
             reading.errors.append(
                 f'upstream {upstream.name}: max_concurrency "auto" is for servers; kind {upstream.kind} runs inside '
                 "each worker: say how many calls it may have there at once"

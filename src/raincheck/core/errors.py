@@ -2,6 +2,7 @@
 
 RaincheckError
 ├── BadInput            400 invalid_request
+│   ├── MediaRefused    400 media_refused
 │   └── ModelUnknown    404 model_not_found
 ├── KeyMissing          401 api_key_missing
 ├── KeyInvalid          401 api_key_invalid
@@ -12,17 +13,21 @@ RaincheckError
 ├── NotAllowed          405 method_not_allowed
 ├── BodyTooSlow         408 body_too_slow
 ├── ResultGone          410 result_gone
+├── AttachmentGone      410 attachment_gone
 ├── AlreadyEnded        409 already_ended
 ├── NotEnded            409 not_ended
 ├── NotRequeueable      409 not_requeueable
 ├── IdempotencyConflict 409 idempotency_conflict
+├── PreconditionFailed  412 precondition_failed
 ├── TooLarge            413 request_too_large
 ├── NotJson             415 unsupported_media_type
+├── RangeUnsatisfiable  416 range_not_satisfiable
 ├── HeadersTooLarge     431 headers_too_large
 ├── QuotaExceeded       429 too_many_pending
 ├── UpstreamBusy        429 upstream_busy
 ├── UpstreamDown        503 upstream_down
 ├── UpstreamBroke       502 upstream_broke
+├── NoObjectStore       501 no_object_store
 ├── Stopping            503 stopping
 ├── StoreUnavailable    503 store_unavailable
 ├── StoreTaken          -   store_taken          (only at start)
@@ -56,6 +61,12 @@ class BadInput(RaincheckError):
     """The request is not valid."""
 
     code, http, kind = "invalid_request", 400, "invalid_request_error"
+
+
+class MediaRefused(BadInput):
+    """This file or link cannot be used as an input."""
+
+    code = "media_refused"
 
 
 class ModelUnknown(BadInput):
@@ -118,6 +129,12 @@ class ResultGone(RaincheckError):
     code, http, kind = "result_gone", 410, "invalid_request_error"
 
 
+class AttachmentGone(RaincheckError):
+    """The file is not there any more; upload it again, or make it again."""
+
+    code, http, kind = "attachment_gone", 410, "invalid_request_error"
+
+
 class AlreadyEnded(RaincheckError):
     """The request has already ended and an end is final; read it with GET /v1/requests/{id}."""
 
@@ -142,6 +159,12 @@ class IdempotencyConflict(RaincheckError):
     code, http, kind = "idempotency_conflict", 409, "invalid_request_error"
 
 
+class PreconditionFailed(RaincheckError):
+    """This is not the body that the If-Match header names; fetch it anew."""
+
+    code, http, kind = "precondition_failed", 412, "invalid_request_error"
+
+
 class TooLarge(RaincheckError):
     """The request body is larger than this server or API key accepts."""
 
@@ -152,6 +175,12 @@ class NotJson(RaincheckError):
     """The request body must be JSON; send it with the header `Content-Type: application/json`."""
 
     code, http, kind = "unsupported_media_type", 415, "invalid_request_error"
+
+
+class RangeUnsatisfiable(RaincheckError):
+    """The Range header asks for bytes that this body does not have."""
+
+    code, http, kind = "range_not_satisfiable", 416, "invalid_request_error"
 
 
 class HeadersTooLarge(RaincheckError):
@@ -182,6 +211,12 @@ class UpstreamBroke(RaincheckError):
     """The upstream's answer broke off; try again, or defer the request so that it is tried again for you."""
 
     code, http, kind = "upstream_broke", 502, "server_error"
+
+
+class NoObjectStore(RaincheckError):
+    """This server has nowhere to keep files; its operator can set `store.blobs`."""
+
+    code, http, kind = "no_object_store", 501, "server_error"
 
 
 class Stopping(RaincheckError):

@@ -26,6 +26,45 @@ class Priority(IntEnum):
     BATCH = 3
 
 
+class Attachment(msgspec.Struct, frozen=True):
+    """A file that belongs to a request: an input given with it, or an output that it made.
+
+    Several may share one blob: it is kept for as long as any of them is.
+    """
+
+    role: Literal["input", "output"]
+    name: str
+    """What the payload or the result calls it, as in `video.mp4`; unique per request and role."""
+    blob: str
+    content_type: str
+    size: int
+    """Bytes."""
+    digest: str
+    """SHA-256 of the bytes, in hex."""
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True):
+    """Something a tenant has uploaded, to be named in requests."""
+
+    id: str
+    tenant: str
+    filename: str
+    purpose: str
+    content_type: str
+    size: int
+    digest: str
+    blob: str
+    created_at: int
+    expires_at: int | None = None
+
+
+class FilePage(msgspec.Struct, frozen=True):
+    """Some of a tenant's files."""
+
+    files: list[File]
+    has_more: bool
+
+
 class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request as it is handed to the store: valid, admitted, with its id."""
 
@@ -50,6 +89,8 @@ class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
     """An estimate of what it will use, prompt and answer, for limits on tokens per minute."""
     max_pending: int | None = None
     """The tenant's cap on pending requests, checked in the submitting transaction."""
+    attachments: tuple["Attachment", ...] = ()
+    """Its inputs, whose bodies are in the object store already."""
     idempotency_key: str | None = None
     fingerprint: bytes | None = None
     """A hash of everything that makes this request what it is; with a key or `repeat_until` set."""
@@ -122,6 +163,8 @@ class Result(msgspec.Struct, frozen=True):
     """The body's name in the object store when it is kept there; `body` is empty then."""
     size: int | None = None
     """How many bytes the blob has; None without one."""
+    attachments: tuple[Attachment, ...] = ()
+    """The files that belong to it: the request's outputs."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -158,6 +201,24 @@ class Offer(NamedTuple):
     places: int
 
 
+class Remote(NamedTuple):
+    """A job at an upstream that goes on by itself."""
+
+    upstream: str
+    id: str
+    """What the upstream calls it."""
+
+
+class Stray(msgspec.Struct, frozen=True):
+    """A remote job that nobody wants any longer: its request has ended without it."""
+
+    id: int
+    remote: Remote
+    since: int
+    tries: int
+    """How often it could not be stopped."""
+
+
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """The right to try one request until `lapses_at`, and all that the try needs."""
 
@@ -178,8 +239,8 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     claimed_at: int
     lapses_at: int
     deadline: int | None = None
-    remote_id: str | None = None
-    """The job's id at the upstream, when an earlier attempt got that far: re-attach, do not submit again."""
+    remote: Remote | None = None
+    """The job at an upstream, when an earlier attempt got that far: re-attach, do not submit again."""
 
 
 class Claimed(NamedTuple):
@@ -196,7 +257,8 @@ class Beat(msgspec.Struct, frozen=True):
     fence: Fence
     progress: float | None = None
     progress_message: str | None = None
-    remote_id: str | None = None
+    remote: Remote | msgspec.UnsetType | None = msgspec.UNSET
+    """The remote job to remember; None: there is none any more; unset: nothing new."""
 
 
 class Finish(msgspec.Struct, frozen=True):
@@ -214,16 +276,18 @@ class Finish(msgspec.Struct, frozen=True):
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """What to list: newest first; `after` is the last id of the page before."""
+    """What to list; `after` is the last id of the page before, in the same order."""
 
     status: Status | None = None
     model: str | None = None
     queue: str | None = None
     operation: str | None = None
+    """One, as in `video.edit`, or all of a family, as in `video`."""
     metadata: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     created_after: int | None = None
     created_before: int | None = None
     after: str | None = None
+    oldest_first: bool = False
     limit: int = 20
 
 

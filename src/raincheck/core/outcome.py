@@ -2,11 +2,25 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from raincheck.core.status import Status
+
+if TYPE_CHECKING:
+    from raincheck.core.model import Attachment
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A file that an attempt made, on this machine's disk until it is stowed."""
+
+    name: str
+    """What the caller shall find it by, as in `video.mp4`."""
+    path: Path
+    content_type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +36,10 @@ class Reply:
     """The body's name in the object store when it is kept there; `body` is empty then."""
     size: int | None = None
     """How many bytes the blob has; None without one."""
+    made: tuple[Made, ...] = ()
+    """Files that belong to the answer, on their way into the object store."""
+    attachments: "tuple[Attachment, ...]" = ()
+    """The same once they are there."""
 
 
 class FailureKind(StrEnum):

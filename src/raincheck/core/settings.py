@@ -6,6 +6,7 @@ with `_` for `.` and without a leading `server.`.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -18,6 +19,7 @@ from raincheck.core.units import (
     BLOBS_URL,
     CONCURRENCY,
     PER_MINUTE,
+    PUBLIC_URL,
     SIZE,
     STORE_URL,
     TEXT,
@@ -32,7 +34,7 @@ from raincheck.core.units import (
 if TYPE_CHECKING:  # Its records are msgspec's, which `raincheck --help` does without.
     from raincheck.core.model import Limits
 
-UpstreamKind = Literal["openai", "python", "local"]
+UpstreamKind = Literal["openai", "videos", "xai", "python", "local", "preview"]
 KINDS: tuple[UpstreamKind, ...] = get_args(UpstreamKind)
 LogLevel = Literal["debug", "info", "warning", "error"]
 LOG_LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)
@@ -40,8 +42,9 @@ CONFIG_FILE = "raincheck.toml"
 DEFAULT_MAX_ATTEMPTS = 5
 BLOBS_FOLDER = "raincheck-blobs"
 """Beside a SQLite file, unless told otherwise."""
-LOCAL_CONCURRENCY = 2
-"""What the embedded model runs at once unless told otherwise; more would only wait in line inside llama.cpp."""
+EMBEDDED_CONCURRENCY: Mapping[UpstreamKind, int] = {"local": 2, "preview": 1}
+"""What the embedded model and the preview renderer run at once unless told otherwise; more would only share the same
+processors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +78,10 @@ class UpstreamSettings:
         return Limits(max_concurrency=self.max_concurrency, rpm=self.rpm, tpm=self.tpm)
 
 
-EMBEDDED = UpstreamSettings(name="local", kind="local", max_concurrency=LOCAL_CONCURRENCY)
+EMBEDDED = (
+    UpstreamSettings(name="local", kind="local", max_concurrency=EMBEDDED_CONCURRENCY["local"]),
+    UpstreamSettings(name="preview", kind="preview", max_concurrency=EMBEDDED_CONCURRENCY["preview"]),
+)
 """What is served when nothing else is named."""
 
 
@@ -100,8 +106,21 @@ class Settings:
     """How long running attempts may go on after SIGTERM."""
     queue_limits: "dict[str, Limits]" = field(default_factory=dict[str, "Limits"])
     """What may be asked for per queue, over all workers."""
+    public_url: str | None = None
+    """Where callers reach this server, for links in answers; None: as each caller reached it."""
+    link_lifetime: int = DAY
+    scratch: str | None = None
+    """The folder in which attempts make their files; None: the system's for temporary files."""
+    media_max_bytes: int = 512 << 20
+    """How large an uploaded or fetched input may be."""
+    media_max_duration: int = 600 * SECOND
+    """How long an input video may play."""
+    media_max_pixels: int = 4096 * 4096
+    """How many pixels a picture, or a frame of a video, may have."""
+    media_hosts: tuple[str, ...] = ()
+    """Hosts, addresses and networks of our own that inputs may be fetched from all the same."""
     log_level: LogLevel = "info"
-    upstreams: tuple[UpstreamSettings, ...] = (EMBEDDED,)
+    upstreams: tuple[UpstreamSettings, ...] = EMBEDDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +151,12 @@ SETTINGS = (
     Setting("upstreams", "upstream.urls", BASE_URLS, "",
             "OpenAI-compatible servers to send work to, instead of any [[upstream]] tables.", "--upstream"),
     Setting("max_concurrency", "upstream.max_concurrency", CONCURRENCY, "",
-            f"Requests running at once per upstream that does not say: 32, for kind local {LOCAL_CONCURRENCY}.",
+            "Requests running at once per upstream that does not say: 32, for kind local 2, for kind preview 1.",
             "--max-concurrency"),
     Setting("model_path", "upstream.model_path", TEXT, "",
             "A GGUF file for the local upstream, instead of the embedded model.", "--model-path"),
+    Setting("scratch", "scratch", TEXT, "",
+            "The folder in which running work makes its files; without it, the system's for temporary files."),
     Setting("log.level", "log_level", one_of(LOG_LEVELS), '"info"',
             "The least urgent log events to show; `debug` tells of every request."),
     Setting("store.url", "store_url", STORE_URL, '"sqlite:///raincheck.db"',
@@ -150,18 +171,31 @@ SETTINGS = (
             "Host names answered to beside loopback names and the bound address; `*` for all."),
     Setting("server.cors_origins", "cors_origins", WORDS, "[]", "Web origins whose pages may call this server."),
     Setting("server.max_body", "max_body_bytes", SIZE, '"32MiB"', "The largest request body that is accepted."),
+    Setting("server.public_url", "public_url", PUBLIC_URL, "",
+            "Where callers reach this server, for links in answers; without it, as each of them reached it."),
+    Setting("links.lifetime", "link_lifetime", lasting(SECOND), '"1d"',
+            "How long a link to a file can be followed without a key; it is made anew at each read."),
+    Setting("media.max_size", "media_max_bytes", SIZE, '"512MiB"', "The largest picture or video taken as an input."),
+    Setting("media.max_duration", "media_max_duration", lasting(SECOND), '"10m"',
+            "How long an input video may play."),
+    Setting("media.max_pixels", "media_max_pixels", whole(1, 1 << 30), "16777216",
+            "How many pixels an input picture, or a frame of a video, may have."),
+    Setting("media.allowed_hosts", "media_hosts", WORDS, "[]",
+            "Hosts, addresses or networks on your own net that inputs may be fetched from all the same."),
 )
 """Names that stand in the file, in a variable and, those with a flag, on the command line."""
 
 UPSTREAM_SETTINGS = (
     Setting("name", "name", TEXT, "", "What the upstream is called in logs, errors and metrics; unique."),
     Setting("kind", "kind", one_of(KINDS), '"openai"',
-            "`openai`: a server that speaks the OpenAI API; `python`: your function; `local`: the embedded model."),
-    Setting("base_url", "base_url", BASE_URL, "", "Kind openai: where it is; without a path, /v1 is added."),
+            "`openai`: a server that speaks the OpenAI API; `videos`: one that speaks its videos API; `xai`: one that "
+            "speaks xAI's; `python`: your function; `local`: the embedded model; `preview`: the preview renderer."),
+    Setting("base_url", "base_url", BASE_URL, "",
+            "Kinds openai, videos and xai: where it is; without a path, /v1 is added."),
     Setting("models", "models", WORDS, "[]", "Patterns of the models it serves; empty: whatever it lists itself."),
     Setting("max_concurrency", "max_concurrency", CONCURRENCY, "32",
-            'Requests it is given at once, over all workers (kinds python and local: in each); "auto" finds how many '
-            "it bears."),
+            'Requests it is given at once, over all workers (kinds python, local and preview: in each); "auto" finds '
+            "how many it bears."),
     Setting("rpm", "rpm", PER_MINUTE, "", "Calls it is given in any minute, over all workers."),
     Setting("tpm", "tpm", PER_MINUTE, "", "Tokens those may use, by an estimate that their usage corrects."),
     Setting("api_key_env", "api_key", TEXT, "", "The variable that holds its API key."),
@@ -179,7 +213,7 @@ QUEUE_SETTINGS = (
     Setting("rpm", "rpm", PER_MINUTE, "", "Attempts of this queue that start in any minute, over all workers."),
     Setting("tpm", "tpm", PER_MINUTE, "", "Tokens those may use, by an estimate that their usage corrects."),
 )
-"""Names in a `[queue."name"]` table; a queue is named after its model."""
+"""Names in a `[queue."name"]` table; a queue is named after its model, and for videos `model/video`."""
 # fmt: on
 
 OTHER_VARIABLES = {

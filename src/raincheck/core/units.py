@@ -100,6 +100,11 @@ def read_yes_no(given: object) -> bool:
 
 def read_base_url(given: object) -> str:
     """Where an upstream's API begins; a URL without a path is completed with `/v1`."""
+    text = read_public_url(given)
+    return text if urlsplit(text).path else f"{text}/v1"
+
+
+def read_public_url(given: object) -> str:
     text = read_text(given).rstrip("/")
     wrong = "must be an http:// or https:// URL, as in http://10.0.0.5:8000/v1"
     try:
@@ -111,7 +116,7 @@ def read_base_url(given: object) -> str:
         raise ValueError(wrong)
     if parts.username or parts.password:
         raise ValueError("must not hold a user or password; put the key in a variable and name it with api_key_env")
-    return text if parts.path else f"{text}/v1"
+    return text
 
 
 def read_base_urls(given: object) -> tuple[str, ...]:
@@ -212,6 +217,7 @@ TEXT = Unit("text", read_text)
 WORDS = Unit("a list of texts", read_words)
 YES_NO = Unit("true or false", read_yes_no)
 BASE_URL = Unit("an http(s) URL", read_base_url)
+PUBLIC_URL = Unit("an http(s) URL", read_public_url)
 BASE_URLS = Unit("a list of http(s) URLs", read_base_urls)
 STORE_URL = Unit("sqlite:///path or postgresql://…", read_store_url)
 BLOBS_URL = Unit("file:///folder or s3://bucket/prefix", read_blobs_url)

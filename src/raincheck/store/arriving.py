@@ -44,4 +44,11 @@ def over_quota(new: NewRequest, pending: int) -> QuotaExceeded | None:
 
 def seen_key(new: NewRequest) -> str:
     """What a repetition is recognised by: what the tenant calls it, or what it says."""
-    return f"key:{new.idempotency_key}" if new.idempotency_key is not None else f"body:{(new.fingerprint or b'').hex()}"
+    return (
+        named_key(new.idempotency_key) if new.idempotency_key is not None else f"body:{(new.fingerprint or b'').hex()}"
+    )
+
+
+def named_key(idempotency_key: str) -> str:
+    """What a repetition is recognised by that its tenant has a name for."""
+    return f"key:{idempotency_key}"

@@ -45,7 +45,14 @@ TABLES = (
           ("seq", "fence", "number", "upstream", "started_at", "ended_at", "outcome", "error")),
     Table("event", ("seq",), ("seq", "id", "tenant", "request_seq", "type", "webhook_url", "created_at")),
     Table("seen", ("tenant", "key"), ("tenant", "key", "fingerprint", "request_seq", "expires_at")),
-    Table("blob", ("name",), ("name", "doomed_at")),
+    Table("attachment", ("seq", "role", "position"),
+          ("seq", "role", "position", "name", "blob", "content_type", "size", "digest")),
+    Table("file", ("seq",),
+          ("seq", "id", "tenant", "filename", "purpose", "content_type", "size", "digest", "blob", "created_at",
+           "expires_at")),
+    Table("blob", ("name",), ("name", "doomed_at", "holders")),
+    Table("stray", ("id",), ("id", "upstream", "remote_id", "created_at", "due_at", "tries")),
+    Table("secret", ("name",), ("name", "value")),
     Table("queue", ("name",), ("name", "misses", "service", "pace", "last_ended_at", "held_until", "held_reason")),
     Table("throttle", ("scope", "name"),
           ("scope", "name", "max_concurrency", "rpm", "tpm", "paused_until", "pause_reason", "level", "slowed_at",
@@ -59,9 +66,9 @@ TABLES = (
     # Last: a request is there only when everything of it is.
     Table("request", ("seq",),
           ("seq", "id", "tenant", "queue", "operation", "path", "model", "status", "priority", "tag", "due_at",
-           "deadline", "fence", "attempt", "max_attempts", "tokens", "worker", "upstream", "remote_id", "progress",
-           "progress_message", "webhook_url", "created_at", "started_at", "claimed_at", "ended_at", "purge_at",
-           "purged"), flags=("purged",)),
+           "deadline", "fence", "attempt", "max_attempts", "tokens", "worker", "upstream", "remote_id",
+           "remote_upstream", "progress", "progress_message", "webhook_url", "created_at", "started_at", "claimed_at",
+           "ended_at", "purge_at", "purged"), flags=("purged",)),
 )
 # fmt: on
 """Everything that moves, in the order in which it moves. A test compares this with both databases' catalogues."""

@@ -14,10 +14,13 @@ from raincheck.core.errors import RaincheckError
 from raincheck.core.events import Event
 from raincheck.core.model import (
     ApiKey,
+    Attachment,
     Attempt,
     Beat,
     Claimed,
     Fence,
+    File,
+    FilePage,
     Finish,
     Limits,
     NewRequest,
@@ -26,9 +29,11 @@ from raincheck.core.model import (
     Place,
     Query,
     Queue,
+    Remote,
     Request,
     Result,
     Scope,
+    Stray,
     Submitted,
     Tenant,
     Throttle,
@@ -46,12 +51,17 @@ class Requests(Protocol):
         One answer per request, in order; one that is refused does not touch the others. A repeated idempotency key
         with an equal fingerprint answers with the request of the first time and records nothing (G9); with another
         fingerprint it is an IdempotencyConflict. A retry (`is_retry`) whose fingerprint was submitted before its
-        `repeat_until` is answered in the same way. More pending requests than `max_pending` is QuotaExceeded.
+        `repeat_until` is answered in the same way. More pending requests than `max_pending` is QuotaExceeded. The
+        attachments are kept from now on; one whose blob is unknown, or doomed and due, is AttachmentGone.
         """
         ...
 
     async def get(self, tenant: str, request_id: str) -> Request:
         """The record of a request. Raises NotFound."""
+        ...
+
+    async def repeated(self, tenant: str, idempotency_key: str) -> Request | None:
+        """The request that was submitted first under this key (G9), None when there is none."""
         ...
 
     async def place(self, tenant: str, request_id: str) -> Place | None:
@@ -63,11 +73,26 @@ class Requests(Protocol):
         ...
 
     async def result(self, tenant: str, request_id: str) -> Result | None:
-        """The result of a completed request, None while it has none. Raises NotFound, ResultGone once purged."""
+        """The result of a completed request with its output attachments, None while it has none, in one trip to the
+        database. Raises NotFound, ResultGone once purged."""
+        ...
+
+    async def results(self, tenant: str, request_ids: Sequence[str]) -> dict[str, Result]:
+        """The same for several in one trip, by request; those that have none now, or are another's, are left out."""
+        ...
+
+    async def payloads(self, tenant: str, request_ids: Sequence[str]) -> dict[str, bytes]:
+        """What was submitted, by request; those that are unknown, another's or purged are left out."""
+        ...
+
+    async def attachments(self, tenant: str, request_id: str) -> list[Attachment]:
+        """The files that belong to a request, inputs first, each in the order given; none once purged.
+        Raises NotFound."""
         ...
 
     async def search(self, tenant: str, query: Query) -> Page:
-        """Requests that match every part of the query, newest first. Raises NotFound for an unknown cursor."""
+        """Requests that match every part of the query, by when they were submitted. Raises NotFound for an unknown
+        cursor."""
         ...
 
     async def cancel(self, tenant: str, request_id: str) -> Request:
@@ -81,7 +106,8 @@ class Requests(Protocol):
     async def requeue(self, tenant: str, request_id: str, *, new_id: str, max_pending: int | None = None) -> Request:
         """Submit a copy of a failed, cancelled or expired request under a new id, ready at once, without a deadline.
 
-        Raises NotFound, NotRequeueable, ResultGone when the payload was purged, QuotaExceeded as `submit` does.
+        The copy has the same inputs. Raises NotFound, NotRequeueable, ResultGone when the payload was purged,
+        QuotaExceeded as `submit` does.
         """
         ...
 
@@ -112,7 +138,8 @@ class Leases(Protocol):
     async def extend(self, beats: Sequence[Beat], *, lease_for: int) -> set[Fence]:
         """Push the end of held leases to now + `lease_for` and note progress; returns the fences that still hold.
 
-        A remote id is on disk when this returns. A fence that is not returned has been lost: stop the work.
+        A remote job, or that there is none any more, is on disk when this returns. It is remembered until the request
+        ends, also between attempts. A fence that is not returned has been lost: stop the work.
         """
         ...
 
@@ -120,8 +147,9 @@ class Leases(Protocol):
         """Record how attempts went; when this returns, it is on disk. Returns the fences that had been lost.
 
         Succeeded, Retry, Released and Ended are written with the attempt's history in one transaction; an end also
-        writes its result and its one event (G6). A lost fence writes nothing at all. `tokens` corrects what the
-        claim's minute spent; `congested` and `first_token` move the level of an adaptive `max_concurrency`.
+        writes its result, with the attachments of its reply, and its one event (G6). A lost fence writes nothing at
+        all. `tokens` corrects what the claim's minute spent; `congested` and `first_token` move the level of an
+        adaptive `max_concurrency`.
         """
         ...
 
@@ -135,8 +163,56 @@ class Leases(Protocol):
         ...
 
 
+class Strays(Protocol):
+    """Remote jobs to be stopped. A request that ends in any way but completed while it has a remote job leaves one, in
+    the transaction that ends it: whoever cancelled it, and whether or not a worker still holds it (G5)."""
+
+    async def add(self, remotes: Sequence[Remote]) -> None:
+        """Note jobs that no request will ever know of, to be stopped at once. When this returns, it is on disk."""
+        ...
+
+    async def due(self, upstreams: Sequence[str], *, limit: int) -> list[Stray]:
+        """Up to `limit` strays at these upstreams whose time to try has come, oldest first."""
+        ...
+
+    async def put_off(self, strays: Sequence[Stray], *, delay: int) -> None:
+        """They could not be stopped: count that, and try again in `delay` microseconds."""
+        ...
+
+    async def swept(self, strays: Sequence[Stray]) -> None:
+        """Forget them: they have been stopped, or nobody will ever reach them."""
+        ...
+
+
+class Files(Protocol):
+    """What tenants have uploaded. Every question names the tenant: another's id is unknown (G8)."""
+
+    async def add(self, file: File) -> None:
+        """Record a file whose blob is in the object store. When this returns, it is on disk.
+        Raises AttachmentGone as `Requests.submit` does."""
+        ...
+
+    async def get(self, tenant: str, file_id: str) -> File:
+        """The record of a file. Raises NotFound, also when its `expires_at` has passed."""
+        ...
+
+    async def list(
+        self, tenant: str, *, purpose: str | None = None, after: str | None = None, limit: int = 20, newest: bool = True
+    ) -> FilePage:
+        """A tenant's files that have not expired, by when they were made. Raises NotFound for an unknown cursor."""
+        ...
+
+    async def delete(self, tenant: str, file_id: str) -> None:
+        """Forget a file; requests that it was given to keep what they need of it. Raises NotFound."""
+        ...
+
+
 class Registry(Protocol):
-    """Tenants, their keys, and queues."""
+    """Tenants, their keys, queues, and what all processes share."""
+
+    async def secret(self, name: str) -> bytes:
+        """32 random bytes by a name, the same in every process on this store; made when first asked for."""
+        ...
 
     async def put_tenant(self, tenant: Tenant) -> None:
         """Create the tenant or replace its share and caps."""
@@ -206,15 +282,17 @@ class Upkeep(Protocol):
     async def purge(self, *, limit: int) -> int:
         """Take up to `limit` steps of forgetting that are due; returns how many were taken.
 
-        First a request's payload, result and history go (reading the result raises ResultGone); after as long again
-        its row goes as well (NotFound), and with it the idempotency key and the event.
+        First a request's payload, result, attachments and history go (reading the result raises ResultGone); after as
+        long again its row goes as well (NotFound), and with it the idempotency key and the event. Files go when their
+        `expires_at` has passed.
         """
         ...
 
     async def tidy(self, *, limit: int) -> int:
         """Forget up to `limit` queues in which nothing waits or runs, that have no limits and no pause, and in which
         nothing was completed for as long as results are kept; returns how many. Workers that were not seen for a day
-        are forgotten with them (not counted)."""
+        are forgotten with them (not counted), and up to `limit` strays that nobody could stop for two days, as when
+        their upstream was taken out of the configuration."""
         ...
 
     async def check(self) -> None:
@@ -235,10 +313,11 @@ class Blobs(Protocol):
     of: what is doomed and due belongs to nobody."""
 
     async def expect(self, name: str, *, keep_for: int) -> None:
-        """Note a name before its body is written: doomed in `keep_for` microseconds, unless a finish refers to it.
+        """Note a name before its body is written: doomed in `keep_for` microseconds, unless something holds it by then.
 
-        Noting it again puts that time off; a name that a finish has referred to by then is left as it is. The end of a
-        request's retention, and its deletion, doom its blob at once.
+        Noting it again puts that time off; a name that something holds by then is left as it is. A result, an
+        attachment and a file hold their blob; when the last of them goes, by the end of retention or by deletion, the
+        blob is doomed at once.
         """
         ...
 
@@ -261,8 +340,13 @@ class Change:
     """Requests whose status changed, with the new one."""
     freed: bool = False
     """A place came free under some limit: what was held back may try again."""
+    strays: bool = False
+    """Jobs were noted by `Strays.add`. (An end that leaves one shows in `moved`.)"""
     elsewhere: bool = False
     """Another process made the commit."""
+
+
+NOTHING = Change(frozenset(), ())
 
 
 class Changes(Protocol):
@@ -279,6 +363,8 @@ class Store:
 
     requests: Requests
     leases: Leases
+    strays: Strays
+    files: Files
     registry: Registry
     upkeep: Upkeep
     blobs: Blobs

@@ -6,7 +6,19 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from raincheck.core.errors import NotFound
-from raincheck.core.model import ApiKey, Limits, Priority, Queue, Request, Scope, Throttle
+from raincheck.core.model import (
+    ApiKey,
+    Attachment,
+    File,
+    Limits,
+    Priority,
+    Queue,
+    Remote,
+    Request,
+    Result,
+    Scope,
+    Throttle,
+)
 from raincheck.core.outcome import RequestError
 from raincheck.core.status import Status
 from raincheck.store.parking import PARKED
@@ -23,6 +35,7 @@ class Row(Protocol):
 _encode = msgspec.json.encode
 _error = msgspec.json.Decoder(RequestError)
 _metadata = msgspec.json.Decoder(dict[str, str])
+_outputs = msgspec.json.Decoder(list[tuple[int, str, str, str, int, str]])
 
 
 class Open(NamedTuple):
@@ -78,6 +91,43 @@ def request(row: Row) -> Request:
         error=_error.decode(row[21]) if row[21] else None,
         usage=row[22].encode() if row[22] else None,
     )
+
+
+def result(row: Row) -> Result | None:
+    """status, content_type, body, blob, size, outputs; None where there is no result."""
+    status, content_type, body, blob, size, files = row
+    return None if status is None else Result(status, content_type, body or b"", blob, size, outputs(files))
+
+
+def outputs(text: str | None) -> tuple[Attachment, ...]:
+    """A JSON list, in any order, of lists: position, name, blob, content type, size, digest."""
+    found = sorted(_outputs.decode(text)) if text else ()
+    return tuple(
+        Attachment("output", name, blob, content_type, size, digest)
+        for _, name, blob, content_type, size, digest in found
+    )
+
+
+def file(row: Row) -> File:
+    """id, tenant, filename, purpose, content_type, size, digest, blob, created_at, expires_at."""
+    id_, tenant, filename, purpose, content_type, size, digest, blob, created_at, expires_at = row
+    return File(
+        id=id_,
+        tenant=tenant,
+        filename=filename,
+        purpose=purpose,
+        content_type=content_type,
+        size=size,
+        digest=digest,
+        blob=blob,
+        created_at=created_at,
+        expires_at=expires_at,
+    )
+
+
+def remote(upstream: str, remote_id: str | None) -> Remote | None:
+    """The job to go on with. One that was noted before upstreams were noted with it is taken for its next one's."""
+    return None if remote_id is None else Remote(upstream, remote_id)
 
 
 def api_key(row: Row) -> ApiKey:
@@ -144,3 +194,8 @@ def metadata_text(metadata: Mapping[str, str]) -> str | None:
 def unknown(request_id: str) -> NotFound:
     """The same words for an id that never was, was deleted, or is another tenant's (G8)."""
     return NotFound(f"No request {request_id!r}; check the id and that the API key belongs to the tenant that made it.")
+
+
+def unknown_file(file_id: str) -> NotFound:
+    """The same words for an id that never was, was deleted, has expired, or is another tenant's (G8)."""
+    return NotFound(f"No file {file_id!r}; check the id and that the API key belongs to the tenant that uploaded it.")

@@ -17,6 +17,7 @@ from raincheck.core.model import (
     Limits,
     Offer,
     Priority,
+    Remote,
     Request,
     Result,
     Tenant,
@@ -390,17 +391,17 @@ async def test_progress_starts_over_with_the_next_attempt_and_is_whole_at_comple
     assert (await store.requests.get("t", again.fence.request_id)).progress == 1.0
 
 
-async def test_a_remote_id_is_kept_for_whoever_claims_next(home: Home) -> None:
+async def test_a_remote_job_is_kept_for_whoever_claims_next(home: Home) -> None:
     """G4: on disk when extend returns."""
     async with home.open() as store:
         lease = await running(store)
-        assert lease.remote_id is None
-        await store.leases.extend([Beat(lease.fence, remote_id="job-7")], lease_for=LEASE)
+        assert lease.remote is None
+        await store.leases.extend([Beat(lease.fence, remote=Remote("up", "job-7"))], lease_for=LEASE)
         await store.leases.extend([Beat(lease.fence)], lease_for=LEASE)
     home.clock.advance(seconds=LEASE / SECOND)
     async with home.open() as store:
         [again] = await claimed(store)
-    assert again.remote_id == "job-7"
+    assert again.remote == Remote("up", "job-7")
 
 
 async def test_extend_returns_the_fences_that_still_hold(store: Store, clock: FakeClock) -> None:
@@ -417,16 +418,16 @@ async def test_extend_returns_the_fences_that_still_hold(store: Store, clock: Fa
     assert await store.leases.extend([], lease_for=LEASE) == set()
 
 
-async def test_a_zombie_cannot_note_progress_or_a_remote_id(store: Store, clock: FakeClock) -> None:
+async def test_a_zombie_cannot_note_progress_or_a_remote_job(store: Store, clock: FakeClock) -> None:
     """G2."""
     zombie = await running(store)
     clock.advance(seconds=LEASE / SECOND)
     [owner] = await claimed(store)
-    await store.leases.extend([Beat(zombie.fence, 0.9, "late", "job-9")], lease_for=HOUR)
+    await store.leases.extend([Beat(zombie.fence, 0.9, "late", Remote("up", "job-9"))], lease_for=HOUR)
     record = await store.requests.get("t", owner.fence.request_id)
     assert (record.progress, record.progress_message, record.due_at) == (None, None, owner.lapses_at)
     clock.advance(seconds=LEASE / SECOND)
-    assert (await claimed(store))[0].remote_id is None
+    assert (await claimed(store))[0].remote is None
 
 
 # --- finish

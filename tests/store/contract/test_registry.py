@@ -1,5 +1,7 @@
 """What `protocol.Registry` promises."""
 
+import asyncio
+
 import pytest
 
 from raincheck.core.clock import MINUTE, SECOND
@@ -18,6 +20,16 @@ def a_key(number: int, *, tenant: str = "t") -> ApiKey:
         scopes=frozenset({"read", "write"}),
         created_at=START + number,
     )
+
+
+async def test_a_secret_is_made_once_and_the_same_for_everyone_ever_after(home: Home) -> None:
+    async with home.open() as store:
+        asked = [store.registry.secret(name) for name in ("links", "links", "links", "other")]
+        links, again, once_more, other = await asyncio.gather(*asked)
+    assert links == again == once_more != other
+    assert (len(links), len(other)) == (32, 32)
+    async with home.open() as store:
+        assert await store.registry.secret("links") == links
 
 
 async def test_a_tenant_that_was_never_put_has_the_defaults(store: Store) -> None:

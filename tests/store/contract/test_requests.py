@@ -168,6 +168,18 @@ async def test_another_tenants_equal_key_is_independent(store: Store) -> None:
     assert not accepted(theirs).repeated
 
 
+async def test_the_request_of_a_key_is_found_by_it_as_it_stands_now(store: Store) -> None:
+    """G8, G9."""
+    request_id = await completed(store, idempotency_key="k", fingerprint=b"same")
+    await submitted(store, fingerprint=b"k", repeat_until=START + DAY)
+    await submitted(store, tenant="else", idempotency_key="other", fingerprint=b"f")
+    assert await store.requests.repeated("t", "k") == await store.requests.get("t", request_id)
+    for tenant, key in (("else", "k"), ("t", "other"), ("t", "k\0"), ("t", b"k".hex()), ("t", "")):
+        assert await store.requests.repeated(tenant, key) is None
+    await store.requests.delete("t", request_id)
+    assert await store.requests.repeated("t", "k") is None
+
+
 async def test_a_key_is_remembered_as_long_as_its_request(store: Store, clock: FakeClock) -> None:
     """G9."""
     request_id = await completed(store, idempotency_key="k", fingerprint=b"same")
@@ -513,6 +525,18 @@ async def test_metadata_with_odd_characters_is_found(store: Store, odd: str) -> 
     assert await found(store, Query(metadata={"k": odd})) == [by_value.id]
 
 
+async def test_a_family_of_operations_is_found_by_its_name(store: Store) -> None:
+    [edit] = await submitted(store, operation="video.edit")
+    [making] = await submitted(store, operation="video.generation")
+    await submitted(store, operation="videos.edit")
+    [alone] = await submitted(store, operation="rerank")
+
+    assert await found(store, Query(operation="video")) == [making.id, edit.id]
+    assert await found(store, Query(operation="video.edit")) == [edit.id]
+    assert await found(store, Query(operation="rerank")) == [alone.id]
+    assert await found(store, Query(operation="vide")) == await found(store, Query(operation="video.")) == []
+
+
 async def test_a_listing_is_newest_first(store: Store) -> None:
     requests = await submitted(store, 5)
     assert await found(store, Query()) == [request.id for request in reversed(requests)]
@@ -531,6 +555,20 @@ async def test_paging_walks_every_row_once_newest_first_while_new_ones_arrive(
         await submitted(store, 2)
     assert seen == expected
     assert sizes == [3, 3, 3, 1]
+
+
+@pytest.mark.parametrize("narrowed", [{}, {"status": Status.PENDING}, {"operation": "video"}])
+async def test_paging_from_the_oldest_walks_every_row_once_and_those_that_arrive_meanwhile(
+    store: Store, narrowed: dict[str, Any]
+) -> None:
+    expected = [request.id for request in await submitted(store, 4, operation="video.edit")]
+    await submitted(store, tenant="else", operation="video.edit")
+    seen: list[str] = []
+    async for page in pages(store, Query(limit=3, oldest_first=True, **narrowed)):
+        seen += [request.id for request in page.requests]
+        if page.has_more:
+            expected += [request.id for request in await submitted(store, operation="video.edit")]
+    assert seen == expected
 
 
 async def test_a_page_that_is_just_full_is_the_last(store: Store) -> None:

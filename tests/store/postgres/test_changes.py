@@ -108,6 +108,13 @@ async def test_ones_own_commits_are_heard_once_and_as_ones_own(lent: str, wire: 
     assert [(change.ready, change.elsewhere) for change in hearer.changes] == [({"q"}, False), ({"last"}, False)]
 
 
+async def test_a_job_that_was_noted_to_be_stopped_is_told_of(pair: tuple[Database, Hearer]) -> None:
+    """G5: whoever can call its upstream may be another process."""
+    database, hearer = pair
+    await commit(database, strays=True)
+    await hearer.until(lambda: any(change.strays and change.elsewhere for change in hearer.changes))
+
+
 async def test_many_commits_are_told_in_few_messages(pair: tuple[Database, Hearer], wire: list[str]) -> None:
     database, hearer = pair
     await asyncio.gather(*(commit(database, f"q{number % 7}") for number in range(200)))
@@ -126,6 +133,7 @@ async def test_what_is_too_long_for_one_message_goes_in_several(pair: tuple[Data
     assert hearer.ready == set(queues)
     assert hearer.moved == dict(moved)
     assert any(change.freed for change in hearer.changes)
+    assert not any(change.strays for change in hearer.changes)
     async with asyncio.timeout(10):
         while len(wire) < 5:  # It listens on a connection of its own, and may hear later.
             await asyncio.sleep(0.01)

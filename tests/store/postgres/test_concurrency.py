@@ -7,11 +7,24 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from random import Random
 
 import pytest
+from msgspec import UNSET
 
 from raincheck.core.clock import SECOND
-from raincheck.core.errors import AlreadyEnded, NotEnded, NotFound, NotRequeueable
+from raincheck.core.errors import AlreadyEnded, AttachmentGone, NotEnded, NotFound, NotRequeueable
 from raincheck.core.ids import new_id
-from raincheck.core.model import Beat, Finish, Lease, Limits, Offer, Priority, Tenant
+from raincheck.core.model import (
+    Attachment,
+    Beat,
+    File,
+    Finish,
+    Lease,
+    Limits,
+    Offer,
+    Priority,
+    Remote,
+    Submitted,
+    Tenant,
+)
 from raincheck.store.postgres import finishes, open_store
 from raincheck.store.postgres.database import Transaction, connect
 from raincheck.store.protocol import Store
@@ -22,6 +35,7 @@ from tests.store.builders import (
     FakeClock,
     a_request,
     accepted,
+    an_output,
     claimed,
     failure,
     ids,
@@ -31,11 +45,14 @@ from tests.store.builders import (
     status,
     submitted,
     success,
+    uploaded,
 )
 from tests.store.postgres.databases import databases
 from tests.store.postgres.server import psql
 
 QUEUES = ("left", "right")
+BODIES = [f"body-{number}" for number in range(6)]
+"""What everyone's files and requests share."""
 TENANTS = ("one", "two", "three")
 
 
@@ -235,10 +252,11 @@ class Melee:
     def __init__(self, store: Store, random: Random, everyones: list[tuple[str, str]]) -> None:
         self.store, self.random, self.everyones = store, random, everyones
         self.leases = list[Lease]()
+        self.files = list[File]()
 
     async def act(self) -> None:
         acts = (self.submit, self.submit, self.claim, self.claim, self.finish, self.finish, self.extend)
-        await self.random.choice((*acts, self.interfere, self.limit, self.care))()
+        await self.random.choice((*acts, self.interfere, self.limit, self.care, self.upload))()
 
     async def submit(self) -> None:
         new = [
@@ -248,11 +266,26 @@ class Melee:
                 priority=self.random.choice([Priority.DEFAULT, Priority.BATCH]),
                 max_attempts=99,
                 tokens=5,
+                attachments=self.inputs(),
             )
             for _ in range(self.random.randrange(1, 9))
         ]
-        await self.store.requests.submit(new)
-        self.everyones += [(each.tenant, each.id) for each in new]
+        answers = await self.store.requests.submit(new)
+        self.everyones += [
+            (each.tenant, each.id) for each, answer in zip(new, answers, strict=True) if isinstance(answer, Submitted)
+        ]
+
+    def inputs(self) -> tuple[Attachment, ...]:
+        some = self.random.sample(BODIES, self.random.choice([0, 0, 1, 3]))
+        return tuple(Attachment("input", body, body, "image/png", 1, "") for body in some)
+
+    async def upload(self) -> None:
+        for body in self.random.sample(BODIES, 2):
+            with suppress(AttachmentGone):
+                self.files.append(await uploaded(self.store, body))
+        self.random.shuffle(self.files)
+        while len(self.files) > 2:
+            await self.store.files.delete("t", self.files.pop().id)
 
     async def claim(self) -> None:
         offers = [Offer(queue, self.random.choice(["up", "down"]), 4) for queue in self.random.sample(QUEUES, 2)]
@@ -267,7 +300,8 @@ class Melee:
     def outcome(self, lease: Lease) -> Finish:
         match self.random.randrange(5):
             case 0:
-                return success(lease)
+                outputs = [an_output(body, body) for body in self.random.sample(BODIES, 2)]
+                return success(lease, attachments=tuple(outputs))
             case 1:
                 return failure(lease)
             case 2:
@@ -278,13 +312,15 @@ class Melee:
                 return release(lease, pause_until=1)
 
     async def extend(self) -> None:
-        await self.store.leases.extend([Beat(lease.fence, 0.5) for lease in self.leases], lease_for=LEASE)
+        remotes = [UNSET, UNSET, None, Remote("up", "job")]
+        beats = [Beat(lease.fence, 0.5, remote=self.random.choice(remotes)) for lease in self.leases]
+        await self.store.leases.extend(beats, lease_for=LEASE)
 
     async def interfere(self) -> None:
         if not self.everyones:
             return
         tenant, request_id = self.random.choice(self.everyones)
-        with suppress(AlreadyEnded, NotEnded, NotFound, NotRequeueable):
+        with suppress(AlreadyEnded, NotEnded, NotFound, NotRequeueable, AttachmentGone):
             await self.store.requests.cancel(tenant, request_id)
             await self.store.requests.requeue(tenant, request_id, new_id=new_id("req"))
             await self.store.requests.delete(tenant, request_id)
@@ -300,6 +336,18 @@ class Melee:
         await self.store.upkeep.purge(limit=9)
         await self.store.upkeep.tidy(limit=9)
         await self.store.upkeep.gauges()
+        strays = await self.store.strays.due(["up"], limit=9)
+        await self.store.strays.put_off(strays[:5], delay=0)
+        await self.store.strays.swept(strays[3:])
+
+
+MISCOUNTED = """
+    select name, holders, doomed_at
+      from blob b
+     where (holders = 0) != (doomed_at is not null)
+        or holders != (select count(*) from attachment a where a.blob = b.name)
+                      + (select count(*) from file f where f.blob = b.name)
+                      + (select count(*) from result r where r.blob = b.name)"""
 
 
 @pytest.mark.slow("a thousand acts of four processes")
@@ -323,6 +371,7 @@ async def test_in_a_melee_nobody_blocks_anybody_and_the_counters_stay_true(
         assert all(not queue.pending and not queue.processing for queue in await stores[0].registry.queues())
         assert psql(url, "select count(*) from request where status in ('pending', 'processing')") == "0"
         assert psql(url, "select count(*) from flow where pending != 0") == "0"
+        assert psql(url, MISCOUNTED) == ""
         assert psql(url, "select count(*) from event") == psql(url, "select count(*) from request")
 
 

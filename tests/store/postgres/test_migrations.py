@@ -8,6 +8,7 @@ from importlib import resources
 import pytest
 
 from raincheck.core.errors import SchemaTooNew, StoreUnavailable
+from raincheck.store.postgres import open_store
 from raincheck.store.postgres.database import connect
 from tests.store.postgres.conftest import opened
 from tests.store.postgres.databases import empty
@@ -45,6 +46,29 @@ async def test_several_processes_may_start_at_once(bare: str) -> None:
     async with AsyncExitStack() as stack:
         await asyncio.gather(*(stack.enter_async_context(opened(bare)) for _ in range(8)))
     assert numbers(bare) == sorted(set(numbers(bare)), key=int)
+
+
+FIRST = """
+    create table migration (number integer primary key, name text not null, breaking boolean not null);
+    insert into migration (number, name, breaking) values (1, 'first', false);
+    insert into blob (name, doomed_at) values ('held', null), ('under way', 9000000000000000);
+    insert into request (id, tenant, queue, operation, path, model, status, priority, tag, max_attempts, created_at,
+                         ended_at)
+    values ('req_1', 't', 'q', 'chat.completion', '/chat/completions', 'm', 'completed', 1, 1.0, 5, 1, 2);
+    insert into result (seq, status, content_type, body, blob, size)
+    select seq, 200, 'text/plain', '', 'held', 9 from request;
+"""
+"""What a store of the first schema may hold."""
+
+
+async def test_a_store_of_the_first_schema_keeps_its_bodies_until_they_are_let_go(bare: str) -> None:
+    """G12."""
+    first = resources.files("raincheck.store.postgres") / "migrations" / "0001_first.sql"
+    psql(bare, first.read_text(), FIRST)
+    async with open_store(bare) as store:
+        assert await store.blobs.doomed(limit=9) == []
+        await store.requests.delete("t", "req_1")
+        assert await store.blobs.doomed(limit=9) == ["held"]
 
 
 async def test_a_newer_step_that_breaks_nothing_is_let_be(bare: str) -> None:

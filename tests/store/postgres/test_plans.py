@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from raincheck.core.clock import DAY, HOUR, MINUTE, SECOND
-from raincheck.core.model import Beat, Finish, Limits, Offer, Priority, Tenant
+from raincheck.core.model import Beat, Finish, Limits, Offer, Priority, Query, Remote, Tenant
 from raincheck.core.outcome import Reply, Succeeded
+from raincheck.core.status import Status
 from raincheck.store.postgres import open_store
 from raincheck.store.protocol import Store
 from tests.store.builders import (
@@ -16,6 +17,8 @@ from tests.store.builders import (
     START,
     FakeClock,
     a_request,
+    an_input,
+    an_output,
     claimed,
     completed,
     failure,
@@ -24,13 +27,18 @@ from tests.store.builders import (
     running,
     submitted,
     success,
+    uploaded,
+    with_a_job,
 )
 from tests.store.postgres.databases import databases
 from tests.store.postgres.server import PostgresServer, psql
 from tests.store.postgres.watched import Watched, watching
 
-LARGE = {"request", "payload", "metadata", "result", "attempt", "event", "seen", "blob"}
-"""Tables with a row or more per request: none of them is ever read from end to end."""
+LARGE = {
+    *("request", "payload", "metadata", "result", "attempt", "event", "seen", "blob"),
+    *("attachment", "file", "stray"),
+}
+"""Tables with a row or more per request or file: none of them is ever read from end to end."""
 
 Act = Callable[[Store, FakeClock, Watched], Awaitable[object]]
 
@@ -39,6 +47,8 @@ async def submit(store: Store, _: FakeClock, watched: Watched) -> None:
     watched.start()
     keyed = a_request(idempotency_key="k", fingerprint=b"f", max_pending=10**9, metadata={"k": "v"})
     await store.requests.submit([a_request(), keyed, keyed])
+    assert await store.requests.repeated("t", "k") is not None
+    assert [seen.sql for seen in watched.seen if "attachment" in seen.sql or "blob" in seen.sql] == []
 
 
 async def get(store: Store, _: FakeClock, watched: Watched) -> None:
@@ -144,6 +154,86 @@ async def keep_names(store: Store, _: FakeClock, watched: Watched) -> None:
     await store.blobs.gone(["one"])
 
 
+async def attachments(store: Store, _: FakeClock, watched: Watched) -> None:
+    inputs = (await an_input(store, "uploads/1"), await an_input(store, "uploads/2"))
+    watched.start()
+    lease = await running(store, queue="with files", attachments=inputs)
+    await store.leases.finish([success(lease, attachments=(an_output(),))])
+    await store.requests.result("t", lease.fence.request_id)
+    await store.requests.attachments("t", lease.fence.request_id)
+    await store.requests.payloads("t", [lease.fence.request_id])
+    assert len(await store.requests.results("t", [lease.fence.request_id])) == 1
+    other = await running(store, queue="with files", attachments=inputs)
+    await store.requests.cancel("t", other.fence.request_id)
+    await store.requests.requeue("t", other.fence.request_id, new_id="req_again")
+    await store.requests.cancel("t", "req_again")
+    await store.requests.delete("t", lease.fence.request_id)
+
+
+async def strays(store: Store, _: FakeClock, watched: Watched) -> None:
+    watched.start()
+    for number in range(3):
+        lease = await with_a_job(store, f"job-{number}", queue="elsewhere")
+        await store.requests.cancel("t", lease.fence.request_id)
+    found = await store.strays.due(["up", "else"], limit=9)
+    assert len(found) == 3
+    await store.strays.put_off(found[:1], delay=MINUTE)
+    await store.strays.swept(found[1:])
+    await store.strays.add([Remote("up", "job-9")])
+    assert watched.rows("stray") <= 40
+
+
+async def forget_strays(store: Store, clock: FakeClock, watched: Watched) -> None:
+    clock.advance(seconds=2 * DAY / SECOND)
+    watched.start()
+    await store.upkeep.tidy(limit=9)
+    assert watched.rows("stray") <= 40
+
+
+async def search_videos(store: Store, _: FakeClock, watched: Watched) -> None:
+    watched.start()
+    for status in (None, Status.PENDING):
+        for oldest_first in (False, True):
+            query = Query(operation="video", status=status, limit=2, oldest_first=oldest_first)
+            assert len((await store.requests.search("t", query)).requests) == 2
+
+
+async def search(store: Store, _: FakeClock, watched: Watched) -> None:
+    ordered = await submitted(store, 3, queue="listed", tenant="t7")
+    watched.start()
+    for oldest_first in (False, True):
+        query = Query(after=ordered[1].id, limit=1, oldest_first=oldest_first)
+        page = await store.requests.search("t7", query)
+        assert [request.id for request in page.requests] == [ordered[2 if oldest_first else 0].id]
+        query = Query(status=Status.COMPLETED, limit=2, oldest_first=oldest_first)
+        assert len((await store.requests.search("t", query)).requests) == 2
+
+
+async def files(store: Store, _: FakeClock, watched: Watched) -> None:
+    watched.start()
+    first = await uploaded(store)
+    second = await uploaded(store, "uploads/b", expires_at=START + 999 * DAY)
+    for purpose in (None, "vision"):
+        for newest in (True, False):
+            cursor = second.id if newest else first.id
+            page = await store.files.list("t", purpose=purpose, newest=newest, after=cursor)
+            assert len(page.files) == 1
+    await store.files.get("t", first.id)
+    await store.files.delete("t", first.id)
+    await store.registry.secret("links")
+    assert watched.rows("file") <= 30
+
+
+async def forget_files(store: Store, clock: FakeClock, watched: Watched) -> None:
+    for number in range(3):
+        await uploaded(store, f"uploads/late-{number}", expires_at=clock.now() + SECOND)
+    clock.advance(seconds=1)
+    watched.start()
+    assert await store.upkeep.purge(limit=2) == 2
+    watched.watching = False
+    assert await store.upkeep.purge(limit=2) == 1
+
+
 async def purge(store: Store, clock: FakeClock, watched: Watched) -> None:
     clock.advance(seconds=RETENTION / SECOND)
     watched.start()
@@ -173,6 +263,13 @@ MEANT: dict[Act, tuple[int, tuple[str, ...]]] = {
     wake_up: (60, ("request_ready", "request_due")),
     expire: (30, ("request_deadline",)),
     keep_names: (0, ("blob_pkey",)),
+    attachments: (90, ("request_id_key", "attachment_pkey", "blob_pkey")),
+    strays: (60, ("stray_due", "stray_pkey")),
+    search: (30, ("request_listed", "request_listed_status")),
+    search_videos: (30, ("request_videos", "request_videos_status")),
+    files: (0, ("file_id_key", "file_listed", "file_listed_purpose", "blob_pkey")),
+    forget_files: (9, ("file_expires", "blob_pkey")),
+    forget_strays: (20, ("stray_since", "stray_pkey")),
     purge: (30, ("request_purge", "payload_pkey", "result_pkey", "attempt_pkey")),
     purge_for_good: (30, ("request_purge", "seen_request")),
 }
@@ -180,11 +277,17 @@ MEANT: dict[Act, tuple[int, tuple[str, ...]]] = {
 
 
 MANY_NAMES = "insert into blob (name) select 'blob' || n from generate_series(1, 20000) n"
+MANY_FILES = """insert into file (id, tenant, filename, purpose, content_type, size, digest, blob, created_at)
+                select 'file' || n, 't' || n % 500, 'f', 'vision', 'image/png', 1, '', 'blob' || n, n
+                  from generate_series(1, 20000) n"""
+MANY_STRAYS = """insert into stray (upstream, remote_id, created_at, due_at)
+                 select 'up' || n % 50, 'job' || n, n, 9000000000000000 from generate_series(1, 20000) n"""
 MANY_QUEUES = "insert into queue (name) select 'idle' || n from generate_series(1, 5000) n"
 
 
 async def load(store: Store) -> None:
     """Some twenty thousand requests: ready, waiting for a time, set aside, and completed."""
+    await submitted(store, 3, queue="small/video", operation="video.edit")
     for batch in range(4):
         many = range(2_500)
         backoff = [a_request(priority=Priority.PRIORITY, not_before=START + 99 * DAY) for _ in many]
@@ -199,8 +302,13 @@ async def load(store: Store) -> None:
     await claimed(store, 2, queue="crowded")
     await submitted(store, 2_000, queue="done")
     leases = await claimed(store, 2_000, queue="done")
-    named = [Finish(lease.fence, Succeeded(Reply(b"", blob=lease.fence.request_id, size=9))) for lease in leases]
+    named = [Finish(lease.fence, Succeeded(_apart(lease.fence.request_id))) for lease in leases]
     assert await store.leases.finish(named) == []
+
+
+def _apart(blob: str) -> Reply:
+    """An answer in the object store, with a file."""
+    return Reply(b"", blob=blob, size=9, attachments=(an_output(f"outputs/{blob}"),))
 
 
 @pytest.mark.slow("twenty thousand rows, and each statement is planned and run three times")
@@ -212,7 +320,7 @@ async def test_no_act_scans_a_table_and_each_looks_at_as_many_rows_as_it_needs(
     with watching(watched, monkeypatch):
         async with open_store(url, clock=clock.now, retention=RETENTION) as store:
             await load(store)
-            await asyncio.to_thread(psql, url, MANY_NAMES, MANY_QUEUES, "vacuum analyze")
+            await asyncio.to_thread(psql, url, MANY_NAMES, MANY_FILES, MANY_STRAYS, MANY_QUEUES, "vacuum analyze")
             for act, (most, indexes) in MEANT.items():
                 await act(store, clock, watched)
                 watched.watching = False

@@ -6,13 +6,23 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from raincheck.core.errors import BadInput, IdempotencyConflict, NotFound, QuotaExceeded
-from raincheck.core.model import NewRequest, Query
+from raincheck.core.errors import AttachmentGone, BadInput, IdempotencyConflict, NotFound, QuotaExceeded, RaincheckError
+from raincheck.core.model import Attachment, NewRequest, Query, Submitted
 from raincheck.core.status import Status
 from raincheck.store.postgres import arrivals, open_store
 from raincheck.store.postgres.database import Database, Transaction, connect
 from raincheck.store.protocol import Store
-from tests.store.builders import RETENTION, FakeClock, a_request, accepted, claimed, completed, events, submitted
+from tests.store.builders import (
+    RETENTION,
+    FakeClock,
+    a_request,
+    accepted,
+    claimed,
+    completed,
+    events,
+    submitted,
+    uploaded,
+)
 from tests.store.postgres.databases import databases
 
 Processes = list[Store]
@@ -131,6 +141,30 @@ async def test_a_key_is_free_as_soon_as_its_request_is_deleted_and_not_before(pr
     new = {accepted(answer).request.id for [answer] in answers} - {request_id}
     [again] = await processes[1].requests.submit([a_request(idempotency_key="k", fingerprint=b"same")])
     assert len(new | {accepted(again).request.id}) == 1
+
+
+async def test_a_body_that_was_let_go_while_a_submit_was_under_way_is_gone(url: str) -> None:
+    """The collector may have seen it already. By the database's own clock, as in production."""
+    database, begun, go_on = await connect(url, None), asyncio.Event(), asyncio.Event()
+    async with open_store(url) as store:
+        file = await uploaded(store)
+        given = Attachment("input", "image.png", file.blob, "image/png", 9, "")
+
+        async def arrive(tx: Transaction) -> list[Submitted | RaincheckError]:
+            await tx.run("select now()")
+            begun.set()
+            await go_on.wait()
+            return await arrivals.record(tx, [a_request(attachments=(given,))])
+
+        arriving = asyncio.create_task(database.write(arrive))
+        await begun.wait()
+        await store.files.delete("t", file.id)
+        assert await store.blobs.doomed(limit=9) == [file.blob]
+        go_on.set()
+        [answer] = await arriving
+        assert isinstance(answer, AttachmentGone)
+        assert await store.blobs.doomed(limit=9) == [file.blob]
+    await database.close()
 
 
 async def test_a_queue_is_not_forgotten_under_a_request_that_arrives(processes: Processes, database: Database) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from raincheck.core.clock import MINUTE
 from raincheck.core.errors import SchemaTooNew
-from raincheck.core.model import Limits, Tenant
+from raincheck.core.model import Limits, Remote, Tenant
 from raincheck.core.status import Status
 from raincheck.store.sqlite import open_store
 from tests.store.builders import START, FakeClock, claimed, ids, status, submitted, success
@@ -77,6 +77,38 @@ async def test_a_store_of_the_first_schema_keeps_its_requests_caps_and_pauses(fo
         assert ids(leases) == ["req_1", "req_2"]
         assert await store.leases.finish([success(lease) for lease in leases]) == []
         assert ids(await claimed(store, 9, queue="capped")) == ["req_3"]
+
+
+SECOND = """
+    insert into migration (number, name, breaking) values (2, 'limits', 1);
+    insert into blob (name, doomed_at) values ('held', null), ('under way', 1790000060000000);
+    insert into request (seq, id, tenant, queue, operation, path, model, status, priority, tag, max_attempts,
+                         created_at, ended_at)
+    values (4, 'req_4', 't', 'plain', 'chat.completion', '/chat/completions', 'm', 'completed', 1, 1.0, 5, 1, 2);
+    insert into result (seq, status, content_type, body, blob, size)
+    values (4, 200, 'text/plain', x'', 'held', 9);
+    update request set remote_id = 'job-1' where seq = 1;
+"""
+"""What a store of the second schema may hold besides."""
+
+
+async def test_a_store_of_the_second_schema_keeps_its_bodies_until_they_are_let_go(folder: Path) -> None:
+    """G4, G12: and its remote jobs."""
+    path = folder / "store.db"
+    first, second = (
+        (resources.files("raincheck.store.sqlite") / "migrations" / name).read_text()
+        for name in ("0001_first.sql", "0002_limits.sql")
+    )
+    run(path, first + FIRST + second + SECOND)
+    async with open_store(path, clock=clock.now) as store:
+        assert await store.blobs.doomed(limit=9) == []
+        result = await store.requests.result("t", "req_4")
+        assert result is not None
+        assert (result.blob, result.attachments) == ("held", ())
+        await store.requests.delete("t", "req_4")
+        assert await store.blobs.doomed(limit=9) == ["held"]
+        [lease] = await claimed(store, queue="capped")
+        assert lease.remote == Remote("up", "job-1")
 
 
 async def test_a_newer_breaking_schema_is_refused_and_left_alone(folder: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from raincheck.core.clock import DAY, HOUR, MINUTE, SECOND
-from raincheck.core.model import Beat, Limits, Priority, Query, Tenant, Worker
+from raincheck.core.model import Beat, Limits, Priority, Query, Remote, Tenant, Worker
 from raincheck.core.status import Status
 from raincheck.store.protocol import Store
 from raincheck.store.sqlite import open_store
@@ -18,6 +18,8 @@ from tests.store.builders import (
     START,
     FakeClock,
     a_request,
+    an_input,
+    an_output,
     capped,
     claimed,
     completed,
@@ -27,6 +29,8 @@ from tests.store.builders import (
     running,
     submitted,
     success,
+    uploaded,
+    with_a_job,
 )
 from tests.store.sqlite.watched import Watched, watching
 
@@ -64,6 +68,7 @@ async def submit(store: Store, _: FakeClock, watched: Watched) -> None:
     plain = a_request()
     keyed = a_request(idempotency_key="k", fingerprint=b"f", max_pending=9)
     await store.requests.submit([plain, keyed, keyed])
+    assert await store.requests.repeated("t", "k") is not None
 
 
 async def get(store: Store, _: FakeClock, watched: Watched) -> None:
@@ -139,6 +144,49 @@ async def blobs(store: Store, _: FakeClock, watched: Watched) -> None:
     await store.blobs.gone(["a", "b"])
 
 
+async def attachments(store: Store, _: FakeClock, watched: Watched) -> None:
+    inputs = (await an_input(store, "uploads/1"), await an_input(store, "uploads/2"))
+    watched.reset()
+    lease = await running(store, attachments=inputs)
+    await store.leases.finish([success(lease, attachments=(an_output(),))])
+    await store.requests.result("t", lease.fence.request_id)
+    await store.requests.attachments("t", lease.fence.request_id)
+    await store.requests.payloads("t", [lease.fence.request_id])
+    assert len(await store.requests.results("t", [lease.fence.request_id])) == 1
+    other = await running(store, attachments=inputs)
+    await store.requests.cancel("t", other.fence.request_id)
+    await store.requests.requeue("t", other.fence.request_id, new_id="req_copy")
+    await store.requests.delete("t", lease.fence.request_id)
+
+
+async def strays(store: Store, _: FakeClock, watched: Watched) -> None:
+    watched.reset()
+    for number in range(3):
+        lease = await with_a_job(store, f"job-{number}")
+        await store.requests.cancel("t", lease.fence.request_id)
+    found = await store.strays.due(["up", "else"], limit=9)
+    assert len(found) == 3
+    await store.strays.put_off(found[:1], delay=MINUTE)
+    await store.strays.swept(found[1:])
+    await store.strays.add([Remote("up", "job-9")])
+
+
+async def files(store: Store, clock: FakeClock, watched: Watched) -> None:
+    watched.reset()
+    first = await uploaded(store)
+    second = await uploaded(store, "uploads/b", expires_at=START + HOUR)
+    for purpose in (None, "vision"):
+        for newest in (True, False):
+            cursor = second.id if newest else first.id
+            page = await store.files.list("t", purpose=purpose, newest=newest, after=cursor)
+            assert len(page.files) == 1
+    await store.files.get("t", first.id)
+    await store.files.delete("t", first.id)
+    await store.registry.secret("links")
+    clock.advance(seconds=HOUR / SECOND)
+    assert await store.upkeep.purge(limit=9) == 1
+
+
 async def wake_up(store: Store, clock: FakeClock, watched: Watched) -> None:
     await submitted(store, not_before=START + MINUTE)
     watched.reset()
@@ -167,13 +215,34 @@ async def purge(store: Store, clock: FakeClock, watched: Watched) -> None:
 async def search(store: Store, _: FakeClock, watched: Watched) -> None:
     requests = await submitted(store, 3)
     watched.reset()
-    await store.requests.search("t", Query(after=requests[1].id, metadata={"k": "v"}))
+    for oldest_first in (False, True):
+        await store.requests.search("t", Query(after=requests[1].id, metadata={"k": "v"}, oldest_first=oldest_first))
 
 
 async def search_by_status(store: Store, _: FakeClock, watched: Watched) -> None:
     requests = await submitted(store, 3)
     watched.reset()
-    await store.requests.search("t", Query(after=requests[1].id, status=Status.PENDING))
+    for oldest_first in (False, True):
+        await store.requests.search("t", Query(after=requests[1].id, status=Status.PENDING, oldest_first=oldest_first))
+
+
+async def search_videos(store: Store, _: FakeClock, watched: Watched) -> None:
+    videos = await submitted(store, 3, operation="video.edit")
+    watched.reset()
+    for operation in ("video", "video.edit"):
+        page = await store.requests.search("t", Query(after=videos[1].id, operation=operation))
+        assert [request.id for request in page.requests] == [videos[0].id]
+        page = await store.requests.search("t", Query(after=videos[1].id, operation=operation, oldest_first=True))
+        assert [request.id for request in page.requests] == [videos[2].id]
+
+
+async def search_videos_by_status(store: Store, _: FakeClock, watched: Watched) -> None:
+    videos = await submitted(store, 3, operation="video.edit")
+    watched.reset()
+    query = Query(after=videos[1].id, operation="video", status=Status.PENDING)
+    for oldest_first in (False, True):
+        page = await store.requests.search("t", replace(query, oldest_first=oldest_first))
+        assert len(page.requests) == 1
 
 
 async def count(store: Store, _: FakeClock, watched: Watched) -> None:
@@ -201,11 +270,28 @@ MEANT: dict[Act, tuple[str, ...]] = {
     ),
     workers: ("request_at_upstream",),
     blobs: ("blob_doomed (doomed_at<?)",),
+    attachments: ("PRIMARY KEY (seq=? AND role=?)", "PRIMARY KEY (seq=?)", BY_ID),
+    strays: ("stray_due (upstream=? AND due_at<?)",),
+    files: (
+        "file_listed (tenant=? AND seq<?)",
+        "file_listed (tenant=? AND seq>?)",
+        "file_listed_purpose (tenant=? AND purpose=? AND seq<?)",
+        "file_listed_purpose (tenant=? AND purpose=? AND seq>?)",
+        "file_expires (expires_at<?)",
+    ),
     wake_up: ("request_due", "request_ready (queue>?)", "queue_held (held_until>?)"),
     expire: ("request_deadline (deadline<?)",),
     purge: ("request_purge (purge_at<?)", "seen_request (request_seq=?)", "seen_expires (expires_at<?)"),
-    search: ("request_listed (tenant=? AND seq<?)",),
-    search_by_status: ("request_listed_status (tenant=? AND status=? AND seq<?)",),
+    search: ("request_listed (tenant=? AND seq<?)", "request_listed (tenant=? AND seq>?)"),
+    search_by_status: (
+        "request_listed_status (tenant=? AND status=? AND seq<?)",
+        "request_listed_status (tenant=? AND status=? AND seq>?)",
+    ),
+    search_videos: ("request_videos (tenant=? AND seq<?)", "request_videos (tenant=? AND seq>?)"),
+    search_videos_by_status: (
+        "request_videos_status (tenant=? AND status=? AND seq<?)",
+        "request_videos_status (tenant=? AND status=? AND seq>?)",
+    ),
     count: ("request_running (queue=?)",),
 }
 """The indexes each act must use."""
@@ -269,6 +355,7 @@ async def cost_of_each_act(folder: Path, others: int) -> dict[str, int]:
         await measured("cancel", store.requests.cancel("t", ours.id))
         await measured("expire", store.upkeep.expire(limit=9))
         await measured("search", store.requests.search("t", Query(limit=9)))
+        await measured("videos", store.requests.search("t", Query(operation="video", limit=9)))
         await measured("queues", store.leases.ready())
     return costs
 

@@ -6,9 +6,11 @@ from contextlib import asynccontextmanager
 from raincheck.core.clock import DAY, Clock
 from raincheck.store.postgres.changes import PostgresChanges
 from raincheck.store.postgres.database import connect
+from raincheck.store.postgres.files import PostgresFiles
 from raincheck.store.postgres.leases import PostgresLeases
 from raincheck.store.postgres.registry import PostgresRegistry
 from raincheck.store.postgres.requests import PostgresRequests
+from raincheck.store.postgres.strays import PostgresStrays
 from raincheck.store.postgres.upkeep import PostgresBlobs, PostgresUpkeep
 from raincheck.store.protocol import Store
 
@@ -27,6 +29,8 @@ async def open_store(url: str, *, clock: Clock | None = None, retention: int = 7
             yield Store(
                 requests=PostgresRequests(database, retention=retention),
                 leases=PostgresLeases(database, retention=retention),
+                strays=PostgresStrays(database),
+                files=PostgresFiles(database),
                 registry=PostgresRegistry(database),
                 upkeep=PostgresUpkeep(database, retention=retention),
                 blobs=PostgresBlobs(database),

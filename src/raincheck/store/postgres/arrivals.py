@@ -1,14 +1,16 @@
 """The transaction that records new requests: a handful of statements, however many there are."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from raincheck.core.errors import IdempotencyConflict, QuotaExceeded, RaincheckError
+from raincheck.core.errors import AttachmentGone, IdempotencyConflict, QuotaExceeded, RaincheckError
 from raincheck.core.model import NewRequest, Request, Submitted
 from raincheck.core.status import Status
 from raincheck.store import rows
 from raincheck.store.arriving import as_submitted, later, over_quota, seen_key
+from raincheck.store.postgres import holders
 from raincheck.store.postgres.database import Transaction
 
 QUOTA_LOCK = 0x51554F54
@@ -29,8 +31,8 @@ class Mark(NamedTuple):
 async def record(tx: Transaction, batch: Sequence[NewRequest]) -> list[Submitted | RaincheckError]:
     """Record what is new and may be; one answer per request, in order. They are taken in as if one after the other.
 
-    What an answer depends on is locked before it is looked at: first a capped tenant's quota, then the keys. So two
-    processes with the same key at the same moment agree on one request.
+    What an answer depends on is locked before it is looked at: first a capped tenant's quota, then the keys, then the
+    bodies of attachments. So two processes with the same key at the same moment agree on one request.
     """
     capped = {new.tenant for new in batch if new.max_pending is not None}
     if capped:
@@ -45,12 +47,15 @@ async def record(tx: Transaction, batch: Sequence[NewRequest]) -> list[Submitted
     await _look_up(tx, standing, {key: mark for key, mark in before.items() if mark.seq not in own})
     if capped:
         await _count_pending(tx, standing, capped)
+    if blobs := [each.blob for new in batch for each in new.attachments]:
+        standing.bodies = await holders.there(tx, blobs)
 
     answers = [standing.take(seq, new) for seq, new in numbered]
 
     await _remember(tx, before, standing.marks, own=own)
     if standing.accepted:
         await _write_bodies(tx, standing.accepted)
+        await _attach(tx, standing.accepted)
         await _line_up(tx, standing)
     return answers
 
@@ -65,11 +70,15 @@ class Standing:
     """The requests that marks speak of."""
     pending: dict[str, int] = field(default_factory=dict[str, int])
     """How many requests wait of each tenant that has a cap."""
+    bodies: frozenset[str] = frozenset()
+    """Of the bodies that attachments name, those that are there."""
     accepted: list[tuple[int, NewRequest]] = field(default_factory=list[tuple[int, NewRequest]])
 
     def take(self, seq: int, new: NewRequest) -> Submitted | RaincheckError:
         if new.fingerprint is not None and (answer := self._seen_before(new, new.fingerprint)) is not None:
             return answer
+        if any(each.blob not in self.bodies for each in new.attachments):
+            return AttachmentGone()
         if (refused := self._over_quota(new)) is not None:
             return refused
         request = as_submitted(new, due_at=self.later(new))
@@ -206,6 +215,13 @@ async def _write_bodies(tx: Transaction, accepted: Sequence[tuple[int, NewReques
         [seq for seq, _ in tagged],
         [text for _, text in tagged],
     )
+
+
+async def _attach(tx: Transaction, accepted: Sequence[tuple[int, NewRequest]]) -> None:
+    attached = [(seq, new.attachments) for seq, new in accepted if new.attachments]
+    if attached:
+        await holders.attach(tx, attached)
+        await holders.hold(tx, Counter(each.blob for _, some in attached for each in some))
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 import asyncpg
 import msgspec
+from msgspec.structs import replace
 
 from raincheck.core.errors import StoreUnavailable
 from raincheck.core.status import Status
@@ -39,6 +40,7 @@ class Told(msgspec.Struct, frozen=True, omit_defaults=True):
     ready: tuple[str, ...] = ()
     moved: tuple[tuple[str, Status], ...] = ()
     freed: bool = False
+    strays: bool = False
 
 
 class PostgresChanges:
@@ -49,7 +51,7 @@ class PostgresChanges:
         self._me = token_hex(8)
         self._ready: set[str] = set()
         self._moved: dict[str, Status] = {}
-        self._freed = False
+        self._freed = self._strays = False
         self._untold = asyncio.Event()
         self._listening = asyncio.Event()
 
@@ -86,7 +88,8 @@ class PostgresChanges:
         self._ready |= change.ready
         self._moved.update((request_id, status) for request_id, status in change.moved if status.final)
         self._freed |= change.freed
-        if self._ready or self._moved or self._freed:
+        self._strays |= change.strays
+        if self._ready or self._moved or self._freed or self._strays:
             self._untold.set()
 
     async def _tell_forever(self) -> None:
@@ -96,12 +99,13 @@ class PostgresChanges:
             await asyncio.sleep(TELL_EVERY)
 
     async def _tell(self) -> None:
-        ready, moved, freed = sorted(self._ready), list(self._moved.items()), self._freed
-        self._ready, self._moved, self._freed = set(), {}, False
+        ready, moved = sorted(self._ready), list(self._moved.items())
+        rest = Told(self._me, freed=self._freed, strays=self._strays)
+        self._ready, self._moved, self._freed, self._strays = set(), {}, False, False
         self._untold.clear()
-        if not (ready or moved or freed):
+        if not (ready or moved or rest.freed or rest.strays):
             return
-        payloads = [msgspec.json.encode(told).decode() for told in _in_parts(self._me, ready, moved, freed)]
+        payloads = [msgspec.json.encode(told).decode() for told in _in_parts(rest, ready, moved)]
 
         async def notify(tx: Transaction) -> None:
             await tx.run("select pg_notify($1, payload) from unnest($2::text[]) payload", CHANNEL, payloads)
@@ -144,7 +148,7 @@ class PostgresChanges:
         except msgspec.MsgspecError:
             return  # A newer Raincheck's, or somebody else's.
         if told.by != self._me:
-            self._database.tell(Change(frozenset(told.ready), told.moved, told.freed, elsewhere=True))
+            self._database.tell(Change(frozenset(told.ready), told.moved, told.freed, told.strays, elsewhere=True))
 
 
 async def _until_lost(connection: Any, lost: asyncio.Event) -> None:
@@ -158,20 +162,20 @@ async def _until_lost(connection: Any, lost: asyncio.Event) -> None:
             await connection.execute("select 1")
 
 
-def _in_parts(me: str, ready: list[str], moved: list[tuple[str, Status]], freed: bool) -> Iterator[Told]:
-    """As few messages as hold it all; a single name that no message could hold is left out."""
-    envelope = len(msgspec.json.encode(Told(me, ("",), (("", Status.EXPIRED),), True)))
+def _in_parts(rest: Told, ready: list[str], moved: list[tuple[str, Status]]) -> Iterator[Told]:
+    """As few messages as hold it all, each with the rest; a single name that no message could hold is left out."""
+    envelope = len(msgspec.json.encode(Told(rest.by, ("",), (("", Status.EXPIRED),), freed=True, strays=True)))
     size, part_ready, part_moved = envelope, list[str](), list[tuple[str, Status]]()
     for item in (*ready, *moved):
         item_size = len(msgspec.json.encode(item)) + 1
         if envelope + item_size > PAYLOAD:
             continue
         if size + item_size > PAYLOAD:
-            yield Told(me, tuple(part_ready), tuple(part_moved), freed)
+            yield replace(rest, ready=tuple(part_ready), moved=tuple(part_moved))
             size, part_ready, part_moved = envelope, [], []
         size += item_size
         if isinstance(item, str):
             part_ready.append(item)
         else:
             part_moved.append(item)
-    yield Told(me, tuple(part_ready), tuple(part_moved), freed)
+    yield replace(rest, ready=tuple(part_ready), moved=tuple(part_moved))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from raincheck.core.model import Claimed, Fence, Lease, Offer
 from raincheck.core.retry import expired
+from raincheck.store import rows
 from raincheck.store.postgres import caps, limits
 from raincheck.store.postgres.caps import Caps
 from raincheck.store.postgres.database import Transaction
@@ -38,6 +39,7 @@ class Candidate(NamedTuple):
     max_attempts: int
     created_at: int
     deadline: int | None
+    remote_upstream: str | None
     remote_id: str | None
     tag: float
     capped: bool
@@ -170,7 +172,7 @@ class Claim:
             claimed_at=self._locked.now,
             lapses_at=self._locked.now + self._terms.lease_for,
             deadline=candidate.deadline,
-            remote_id=candidate.remote_id,
+            remote=rows.remote(candidate.remote_upstream or upstream, candidate.remote_id),
         )
 
     async def settle(self, turns: Sequence[Turn]) -> frozenset[tuple[str, str]]:
@@ -239,7 +241,8 @@ async def _look(tx: Transaction, locked: Locked, turns: Sequence[Turn]) -> dict[
              left join lateral (
                   select r.seq, r.id, r.tenant, r.operation, r.webhook_url, r.queue, r.priority, r.status, r.fence,
                          r.attempt, r.claimed_at, r.upstream, r.tokens,
-                         r.path, r.model, r.max_attempts, r.created_at, r.deadline, r.remote_id, r.tag,
+                         r.path, r.model, r.max_attempts, r.created_at, r.deadline, r.remote_upstream,
+                         r.remote_id, r.tag,
                          $4 and exists (select 1 from tenant t where t.name = r.tenant and t.max_running is not null)
                     from request r
                    where r.queue = o.queue and r.status = 'pending' and r.due_at is null

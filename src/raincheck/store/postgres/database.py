@@ -20,7 +20,7 @@ from raincheck.store.postgres.migrating import migrate
 from raincheck.store.postgres.outages import AGAIN, BROKE, FAILURES, OUTAGES, unavailable, unopened
 from raincheck.store.postgres.pool import ACQUIRE_WITHIN, Pool
 from raincheck.store.postgres.witness import FORGET, Witness
-from raincheck.store.protocol import Change
+from raincheck.store.protocol import NOTHING, Change
 
 Row = asyncpg.Record
 T = TypeVar("T")
@@ -73,9 +73,9 @@ class Transaction:
     """What one write may use: statements, the moment, and room for what it changed.
 
     Rows are locked in one order everywhere, so that transactions wait for each other but never in a circle: request,
-    seen, throttle, spent, tenant, parked, blob, queue, flow, lane; within a table in the order of the key, and those of
-    one table by one statement. (What skips rows that are locked waits for nobody: so a claim may take requests after
-    throttles, tenants and notes of what is parked, and the caretaker such notes after queues.)
+    file, seen, throttle, spent, tenant, parked, blob, queue, flow, lane; within a table in the order of the key, and
+    those of one table by one statement. (What skips rows that are locked waits for nobody: so a claim may take requests
+    after throttles, tenants and notes of what is parked, and the caretaker such notes after queues.)
     """
 
     connection: Any
@@ -84,6 +84,7 @@ class Transaction:
     ready: set[str] = field(default_factory=set[str])
     moved: list[tuple[str, Status]] = field(default_factory=list[tuple[str, Status]])
     freed: bool = False
+    strays: bool = False
 
     async def run(self, sql: str, *values: object) -> None:
         await self.connection.execute(sql, *values)
@@ -164,8 +165,9 @@ class Database:
             transaction = Transaction(connection, self.at)
             result = await work(transaction)
             await self._commit(connection, durable)
-        if transaction.ready or transaction.moved or transaction.freed:
-            self.tell(Change(frozenset(transaction.ready), tuple(transaction.moved), transaction.freed))
+        change = Change(frozenset(transaction.ready), tuple(transaction.moved), transaction.freed, transaction.strays)
+        if change != NOTHING:
+            self.tell(change)
         return result
 
     @asynccontextmanager

@@ -7,12 +7,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from raincheck.core.events import event_type
 from raincheck.core.ids import new_id
+from raincheck.core.model import Attachment
 from raincheck.core.outcome import Reply, RequestError
 from raincheck.core.status import Status
 from raincheck.store import rows
 from raincheck.store.postgres.database import Transaction
+from raincheck.store.postgres.holders import attach
 from raincheck.store.postgres.texts import clean
 from raincheck.store.rows import Open
 
@@ -51,13 +55,15 @@ class Return(NamedTuple):
 
 
 async def end(tx: Transaction, ended: Sequence[Ending]) -> None:
-    """Write final statuses, each with its result and its one event (G6)."""
+    """Write final statuses, each with its result and its one event (G6), and what they leave at upstreams."""
     await count_pending(tx, await write_ends(tx, ended))
 
 
 async def write_ends(tx: Transaction, ended: Sequence[Ending]) -> Counter[Flow]:
     """`end` without its last step: returns how the flows' numbers of pending requests have changed."""
-    names = sorted(ending.reply.blob for ending in ended if ending.reply and ending.reply.blob)
+    outputs = [(ending.request.seq, _outputs(ending.reply)) for ending in ended if ending.reply]
+    held = Counter(ending.reply.blob for ending in ended if ending.reply and ending.reply.blob)
+    held.update(each.blob for _, some in outputs for each in some)
     # Whatever transaction writes it: an end that has been seen is not undone by a crash (G2).
     await tx.run(
         """with e as materialized (
@@ -66,10 +72,15 @@ async def write_ends(tx: Transaction, ended: Sequence[Ending]) -> Counter[Flow]:
                                     $13::text[], $14::text[])
                         as e (seq, fence, was, status, keep_for, reply, content_type, error, usage, body, blob, size,
                               event, type)
+           ), strays as (
+               insert into stray (upstream, remote_id, created_at, due_at)
+               select r.remote_upstream, r.remote_id, moment($15), moment($15)
+                 from e join request r on r.seq = e.seq and r.fence = e.fence and r.status = e.was
+                where e.status != 'completed' and r.remote_id is not null and r.remote_upstream is not null
            ), ended as (
                update request r
                   set status = e.status, ended_at = moment($15), purge_at = moment($15) + e.keep_for, due_at = null,
-                      worker = null, remote_id = null,
+                      worker = null, remote_id = null, remote_upstream = null,
                       progress = case when e.status = 'completed' then 1.0 else r.progress end
                  from e where r.seq = e.seq and r.fence = e.fence and r.status = e.was
                returning r.seq, r.tenant, r.webhook_url
@@ -81,14 +92,17 @@ async def write_ends(tx: Transaction, ended: Sequence[Ending]) -> Counter[Flow]:
                insert into event (id, tenant, request_seq, type, webhook_url, created_at)
                select e.event, n.tenant, e.seq, e.type, n.webhook_url, moment($15) from e join ended n using (seq)
            ), kept as (
-               insert into blob (name, doomed_at) select name, null from unnest($16::text[]) name
-               on conflict (name) do update set doomed_at = null
+               insert into blob as b (name, holders)
+               select name, holders from unnest($16::text[], $17::integer[]) as n (name, holders) order by name
+               on conflict (name) do update set holders = b.holders + excluded.holders, doomed_at = null
            )
            select set_config('synchronous_commit', 'on', true)""",
         *_columns([(*_request(ending), *_result(ending), *_event(ending)) for ending in ended], width=14),
         tx.at,
-        names,
+        list(held),
+        list(held.values()),
     )
+    await attach(tx, outputs)
     tx.moved.extend((ending.request.id, ending.status) for ending in ended)
     left = Counter(ending.request.flow for ending in ended if ending.request.status == Status.PENDING)
     return Counter({flow: -number for flow, number in left.items()})
@@ -106,6 +120,10 @@ def _result(ending: Ending) -> tuple[object, ...]:
     usage = clean(reply.usage.decode(errors="replace")) if reply.usage else None
     body = None if reply.blob else reply.body
     return reply.status, clean(reply.content_type), error, usage, body, reply.blob, reply.size
+
+
+def _outputs(reply: Reply) -> list[Attachment]:
+    return [replace(each, name=clean(each.name), content_type=clean(each.content_type)) for each in reply.attachments]
 
 
 def _event(ending: Ending) -> tuple[object, ...]:

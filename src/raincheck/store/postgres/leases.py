@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import islice
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from raincheck.core.errors import StoreUnavailable
@@ -67,7 +68,7 @@ class PostgresLeases:
 
     async def _extend(self, batches: Sequence[_Beats]) -> list[set[Fence]]:
         # Losing a heartbeat in a crash costs at most a repeated attempt; losing a remote id would cost a job.
-        durable = any(beat.remote_id is not None for beats, _ in batches for beat in beats)
+        durable = any(beat.remote is not UNSET for beats, _ in batches for beat in beats)
         held = await self._database.write(lambda tx: _push(tx, batches), durable=durable)
         return [held.intersection(beat.fence for beat in beats) for beats, _ in batches]
 
@@ -163,16 +164,18 @@ async def _push(tx: Transaction, batches: Sequence[_Beats]) -> set[Fence]:
             merged[beat.fence] = (_together(before[0], beat) if before else beat, lease_for)
     found = await tx.all(
         """with held as materialized (
-               select r.seq, b.fence, b.lease_for, b.progress, b.message, b.remote_id
-                 from unnest($1::text[], $2::bigint[], $3::bigint[], $4::double precision[], $5::text[], $6::text[])
-                      as b (id, fence, lease_for, progress, message, remote_id)
+               select r.seq, b.fence, b.lease_for, b.progress, b.message, b.remote, b.remote_upstream, b.remote_id
+                 from unnest($1::text[], $2::bigint[], $3::bigint[], $4::double precision[], $5::text[], $6::boolean[],
+                             $7::text[], $8::text[])
+                      as b (id, fence, lease_for, progress, message, remote, remote_upstream, remote_id)
                  join request r on r.id = b.id and r.fence = b.fence and r.worker is not null
                 order by r.seq
                   for update of r)
            update request r
-              set due_at = moment($7) + h.lease_for, progress = coalesce(h.progress, r.progress),
+              set due_at = moment($9) + h.lease_for, progress = coalesce(h.progress, r.progress),
                   progress_message = coalesce(h.message, r.progress_message),
-                  remote_id = coalesce(h.remote_id, r.remote_id)
+                  remote_upstream = case when h.remote then h.remote_upstream else r.remote_upstream end,
+                  remote_id = case when h.remote then h.remote_id else r.remote_id end
              from held h
             where r.seq = h.seq and r.fence = h.fence and r.worker is not null
         returning r.id, r.fence""",
@@ -181,7 +184,9 @@ async def _push(tx: Transaction, batches: Sequence[_Beats]) -> set[Fence]:
         [lease_for for _, lease_for in merged.values()],
         [beat.progress for beat, _ in merged.values()],
         [_text(beat.progress_message) for beat, _ in merged.values()],
-        [_text(beat.remote_id) for beat, _ in merged.values()],
+        [beat.remote is not UNSET for beat, _ in merged.values()],
+        [_text(beat.remote.upstream) if beat.remote else None for beat, _ in merged.values()],
+        [_text(beat.remote.id) if beat.remote else None for beat, _ in merged.values()],
         tx.at,
     )
     return {Fence(request_id, number) for request_id, number in found}
@@ -193,7 +198,7 @@ def _together(before: Beat, after: Beat) -> Beat:
         after,
         progress=before.progress if after.progress is None else after.progress,
         progress_message=before.progress_message if after.progress_message is None else after.progress_message,
-        remote_id=before.remote_id if after.remote_id is None else after.remote_id,
+        remote=before.remote if after.remote is UNSET else after.remote,
     )
 
 

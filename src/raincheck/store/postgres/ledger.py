@@ -117,10 +117,10 @@ class PostgresLedger:
 
     async def settle(self) -> None:
         with _reachable():
-            for table in ("request", "event"):
+            for table, number in (("request", "seq"), ("event", "seq"), ("file", "seq"), ("stray", "id")):
+                sequence = f"pg_get_serial_sequence('{table}', '{number}')"
                 await self._connection.execute(
-                    f"select setval(pg_get_serial_sequence('{table}', 'seq'), coalesce(max(seq), 1), count(*) > 0)"  # noqa: S608
-                    f" from {table}"
+                    f"select setval({sequence}, coalesce(max({number}), 1), count(*) > 0) from {table}"  # noqa: S608
                 )
             # Plans of the first minutes would else be made for empty tables.
             await self._connection.execute(f"analyze {', '.join(table.name for table in TABLES)}")

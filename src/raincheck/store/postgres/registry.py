@@ -1,5 +1,7 @@
 """Tenants, their keys, queues, limits and workers, in PostgreSQL."""
 
+from secrets import token_bytes
+
 from raincheck.core.adaptive import FIRST_LEVEL
 from raincheck.core.clock import MINUTE
 from raincheck.core.errors import NotFound
@@ -16,6 +18,10 @@ class PostgresRegistry:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def secret(self, name: str) -> bytes:
+        row = await self._database.one("select value from secret where name = $1", name)
+        return row[0] if row else await self._database.write(lambda tx: _made(tx, name))
 
     async def put_tenant(self, tenant: Tenant) -> None:
         async def write(tx: Transaction) -> None:
@@ -202,6 +208,13 @@ class PostgresRegistry:
             await tx.run("delete from worker where name = $1", name)
 
         await self._database.write(write)
+
+
+async def _made(tx: Transaction, name: str) -> bytes:
+    await tx.run("insert into secret (name, value) values ($1, $2) on conflict do nothing", name, token_bytes(32))
+    # Another process may have been first.
+    [row] = await tx.all("select value from secret where name = $1", name)
+    return row[0]
 
 
 async def _changed(tx: Transaction, scope: Scope, name: str) -> None:

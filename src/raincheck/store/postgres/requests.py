@@ -13,10 +13,23 @@ from raincheck.core.errors import (
     RaincheckError,
     ResultGone,
 )
-from raincheck.core.model import Attempt, NewRequest, Page, Place, Priority, Query, Request, Result, Submitted
+from raincheck.core.model import (
+    Attachment,
+    Attempt,
+    NewRequest,
+    Page,
+    Place,
+    Priority,
+    Query,
+    Request,
+    Result,
+    Submitted,
+)
+from raincheck.core.operations import is_video
 from raincheck.core.status import Status
 from raincheck.store import rows
-from raincheck.store.postgres import arrivals, places
+from raincheck.store.arriving import named_key
+from raincheck.store.postgres import arrivals, holders, places
 from raincheck.store.postgres.database import Database, Transaction
 from raincheck.store.postgres.ends import Ending, Try, end, stopped, tried
 from raincheck.store.postgres.texts import holds
@@ -56,6 +69,16 @@ class PostgresRequests:
             raise rows.unknown(request_id)
         return rows.request(row)
 
+    async def repeated(self, tenant: str, idempotency_key: str) -> Request | None:
+        if not holds(tenant, idempotency_key):
+            return None
+        row = await self._database.one(
+            "select r.* from seen s join record r on r.seq = s.request_seq where s.tenant = $1 and s.key = $2",
+            tenant,
+            named_key(idempotency_key),
+        )
+        return None if row is None else rows.request(row)
+
     async def place(self, tenant: str, request_id: str) -> Place | None:
         _check_id(tenant, request_id)
         return await places.find(self._database, tenant, request_id)
@@ -79,7 +102,9 @@ class PostgresRequests:
     async def result(self, tenant: str, request_id: str) -> Result | None:
         _check_id(tenant, request_id)
         row = await self._database.one(
-            """select r.purged, t.status, t.content_type, t.body, t.blob, t.size
+            """select r.purged, t.status, t.content_type, t.body, t.blob, t.size,
+                      (select json_agg(json_build_array(a.position, a.name, a.blob, a.content_type, a.size, a.digest))
+                         from attachment a where a.seq = r.seq and a.role = 'output')
                  from request r left join result t on t.seq = r.seq
                 where r.id = $1 and (r.tenant = $2) is true""",
             request_id,
@@ -87,13 +112,48 @@ class PostgresRequests:
         )
         if row is None:
             raise rows.unknown(request_id)
-        purged, status, content_type, body, blob, size = row
+        purged, *found = row
         if purged:
             raise ResultGone
-        return None if status is None else Result(status, content_type, body or b"", blob, size)
+        return rows.result(found)
+
+    async def results(self, tenant: str, request_ids: Sequence[str]) -> dict[str, Result]:
+        found = await self._database.all(
+            """select r.id, t.status, t.content_type, t.body, t.blob, t.size,
+                      (select json_agg(json_build_array(a.position, a.name, a.blob, a.content_type, a.size, a.digest))
+                         from attachment a where a.seq = r.seq and a.role = 'output')
+                 from request r join result t on t.seq = r.seq
+                where r.id = any($1::text[]) and (r.tenant = $2) is true""",
+            [request_id for request_id in request_ids if holds(tenant, request_id)],
+            tenant if holds(tenant) else "",
+        )
+        results = {request_id: rows.result(row) for request_id, *row in found}
+        return {request_id: result for request_id, result in results.items() if result is not None}
+
+    async def payloads(self, tenant: str, request_ids: Sequence[str]) -> dict[str, bytes]:
+        found = await self._database.all(
+            """select r.id, p.body from request r join payload p on p.seq = r.seq
+                where r.id = any($1::text[]) and (r.tenant = $2) is true""",
+            [request_id for request_id in request_ids if holds(tenant, request_id)],
+            tenant if holds(tenant) else "",
+        )
+        return {row[0]: row[1] for row in found}
+
+    async def attachments(self, tenant: str, request_id: str) -> list[Attachment]:
+        _check_id(tenant, request_id)
+        found = await self._database.all(
+            """select a.role, a.name, a.blob, a.content_type, a.size, a.digest
+                 from request r join attachment a on a.seq = r.seq
+                where r.id = $1 and (r.tenant = $2) is true order by a.role, a.position""",
+            request_id,
+            tenant,
+        )
+        if not found:
+            await self.get(tenant, request_id)  # No attachments, or no such request?
+        return [Attachment(*row) for row in found]
 
     async def search(self, tenant: str, query: Query) -> Page:
-        below = MAX_SEQ
+        above, below = 0, MAX_SEQ
         if query.after is not None:
             _check_id(tenant, query.after)
             row = await self._database.one(
@@ -101,7 +161,7 @@ class PostgresRequests:
             )
             if row is None:
                 raise rows.unknown(query.after)
-            below = row[0]
+            above, below = (row[0], MAX_SEQ) if query.oldest_first else (0, row[0])
         if not holds(tenant, query.model, query.queue, query.operation) or not _tellable(query.metadata):
             return Page([], has_more=False)
         values = (
@@ -114,35 +174,28 @@ class PostgresRequests:
             query.created_before,
             rows.metadata_text(query.metadata),
             query.limit + 1,
+            query.status,
+            above,
         )
-        # Two statements, because each has an index that makes it cheap at any size; rows are compared, because an
-        # equal tenant would leave the planner free to walk through everyone's by their number. Metadata may hold a
-        # NUL, which jsonb cannot.
-        if query.status is None:
-            found = await self._database.read_apart(
-                r"""select * from record
-                    where (tenant, seq) < ($1, $2::bigint) and (tenant, seq) >= ($1, 0)
-                      and ($3::text is null or model = $3) and ($4::text is null or queue = $4)
-                      and ($5::text is null or operation = $5)
-                      and ($6::bigint is null or created_at >= $6) and ($7::bigint is null or created_at < $7)
-                      and ($8::text is null or replace(metadata, '\u0000', '\uffff')::jsonb
-                                               @> replace($8, '\u0000', '\uffff')::jsonb)
-                    order by tenant desc, seq desc limit $9""",
-                *values,
-            )
-        else:
-            found = await self._database.read_apart(
-                r"""select * from record
-                    where (tenant, status, seq) < ($1, $10, $2::bigint) and (tenant, status, seq) >= ($1, $10, 0)
-                      and ($3::text is null or model = $3) and ($4::text is null or queue = $4)
-                      and ($5::text is null or operation = $5)
-                      and ($6::bigint is null or created_at >= $6) and ($7::bigint is null or created_at < $7)
-                      and ($8::text is null or replace(metadata, '\u0000', '\uffff')::jsonb
-                                               @> replace($8, '\u0000', '\uffff')::jsonb)
-                    order by tenant desc, status desc, seq desc limit $9""",
-                *values,
-                query.status,
-            )
+        # Each status, and videos, have an index that makes them cheap at any size; rows are compared, because an equal
+        # tenant would leave the planner free to walk through everyone's by their number. Metadata may hold a NUL, which
+        # jsonb cannot.
+        key, wanted = ("tenant", "$1") if query.status is None else ("tenant, status", "$1, $10")
+        way = "asc" if query.oldest_first else "desc"
+        order = ", ".join(f"{column} {way}" for column in (*key.split(", "), "seq"))
+        family = "operation || '.' like 'video.%'" if is_video(f"{query.operation}.") else "true"
+        found = await self._database.read_apart(
+            rf"""select * from record
+                where ({key}, seq) < ({wanted}, $2::bigint) and ({key}, seq) > ({wanted}, $11::bigint)
+                  and ($10::text is null or status = $10) and {family}
+                  and ($3::text is null or model = $3) and ($4::text is null or queue = $4)
+                  and ($5::text is null or $5 in (operation, split_part(operation, '.', 1)))
+                  and ($6::bigint is null or created_at >= $6) and ($7::bigint is null or created_at < $7)
+                  and ($8::text is null or replace(metadata, '\u0000', '\uffff')::jsonb
+                                           @> replace($8, '\u0000', '\uffff')::jsonb)
+                order by {order} limit $9""",  # noqa: S608 - words of ours
+            *values,
+        )
         return Page([rows.request(row) for row in found[: query.limit]], len(found) > query.limit)
 
     async def cancel(self, tenant: str, request_id: str) -> Request:
@@ -201,16 +254,19 @@ class PostgresRequests:
 
 
 async def forget_bodies(tx: Transaction, seqs: Sequence[int]) -> None:
-    """Let go of everything about requests but their rows; what of it is in the object store is doomed."""
-    await tx.run(
+    """Let go of everything about requests but their rows."""
+    kept = await tx.all(
         """with payloads as (delete from payload where seq = any($1)),
                 described as (delete from metadata where seq = any($1)),
                 tries as (delete from attempt where seq = any($1)),
-                results as (delete from result where seq = any($1) returning blob)
-           update blob set doomed_at = moment($2) where name in (select blob from results where blob is not null)""",
+                results as (delete from result where seq = any($1) returning blob),
+                files as (delete from attachment where seq = any($1) returning blob)
+           select blob from results where blob is not null
+           union all
+           select blob from files""",
         seqs,
-        tx.at,
     )
+    await holders.release(tx, [blob for (blob,) in kept])
 
 
 async def forget(tx: Transaction, seqs: Sequence[int]) -> None:
@@ -242,6 +298,7 @@ def _writable(new: NewRequest) -> bool:
         new.model,
         new.webhook_url,
         new.idempotency_key,
+        *(text for each in new.attachments for text in (each.name, each.blob, each.content_type)),
     ) and _tellable(new.metadata)
 
 
@@ -272,7 +329,7 @@ async def _copy(tx: Transaction, tenant: str, request_id: str, new_id: str, max_
     """What to submit for a request that is requeued."""
     row = await tx.one(
         """select r.queue, r.operation, r.path, r.model, r.status, r.priority, r.max_attempts, r.tokens, r.webhook_url,
-                  f.weight, m.body as metadata, p.body as payload, moment($3) as now
+                  f.weight, m.body as metadata, p.body as payload, moment($3) as now, r.seq
              from request r
              left join payload p on p.seq = r.seq
              left join metadata m on m.seq = r.seq
@@ -304,4 +361,14 @@ async def _copy(tx: Transaction, tenant: str, request_id: str, new_id: str, max_
         metadata=msgspec.json.decode(row["metadata"]) if row["metadata"] else {},
         webhook_url=row["webhook_url"],
         max_pending=max_pending,
+        attachments=await _inputs(tx, row["seq"]),
     )
+
+
+async def _inputs(tx: Transaction, seq: int) -> tuple[Attachment, ...]:
+    found = await tx.all(
+        """select role, name, blob, content_type, size, digest from attachment
+            where seq = $1 and role = 'input' order by position""",
+        seq,
+    )
+    return tuple(Attachment(*row) for row in found)

@@ -8,6 +8,7 @@ from raincheck.core.retry import expired
 from raincheck.core.status import Status
 from raincheck.store.postgres.database import Database, Transaction
 from raincheck.store.postgres.ends import Ending, end
+from raincheck.store.postgres.files import forget_expired
 from raincheck.store.postgres.requests import forget, forget_bodies
 from raincheck.store.room import WINDOW
 from raincheck.store.rows import Open
@@ -64,10 +65,16 @@ class PostgresUpkeep:
 
         due = await self._database.one(
             """select least((select min(purge_at) from request where purge_at is not null),
-                            (select min(expires_at) from seen where expires_at is not null)) <= moment($1)""",
+                            (select min(expires_at) from seen where expires_at is not null)) <= moment($1),
+                      (select min(expires_at) from file where expires_at is not null) <= moment($1)""",
             self._database.at,
         )
-        return await self._database.write(write) if due and due[0] else 0
+        requests, files = due or (False, False)
+        taken = await self._database.write(write) if requests else 0
+        if files and taken < limit:
+            # A transaction of its own: bodies are let go of by one statement.
+            taken += await self._database.write(lambda tx: forget_expired(tx, limit - taken))
+        return taken
 
     async def tidy(self, *, limit: int) -> int:
         async def write(tx: Transaction) -> int:
@@ -85,7 +92,7 @@ class PostgresUpkeep:
             return len(idle)
 
         forgotten = await self._database.write(write)
-        await self._database.write(_sweep, durable=False)
+        await self._database.write(lambda tx: _sweep(tx, limit), durable=False)
         return forgotten
 
     async def _lock_idle(self, tx: Transaction, limit: int) -> list[str]:
@@ -206,9 +213,9 @@ async def _forget_fingerprints(tx: Transaction, limit: int) -> int:
     return len(stale)
 
 
-async def _sweep(tx: Transaction) -> None:
-    """Forget workers that were not seen for long, pauses that are over where nothing else is limited, and what was
-    spent and counts no more. Whoever has a row locked is using it, so it is left."""
+async def _sweep(tx: Transaction, limit: int) -> None:
+    """Forget workers that were not seen for long, pauses that are over where nothing else is limited, what was spent
+    and counts no more, and jobs that nobody could stop. Whoever has a row locked is using it, so it is left."""
     await tx.run(
         """delete from throttle where (scope, name) in (
                select scope, name from throttle
@@ -229,4 +236,13 @@ async def _sweep(tx: Transaction) -> None:
                select name from worker where seen_at <= moment($1) - $2 order by name for update skip locked)""",
         tx.at,
         DAY,
+    )
+    await tx.run(
+        """with old as materialized (
+               select id from stray where created_at <= moment($1) - $2
+                order by created_at limit $3 for update skip locked)
+           delete from stray s using old where s.id = old.id""",
+        tx.at,
+        2 * DAY,
+        limit,
     )

@@ -8,9 +8,11 @@ from raincheck.core.clock import DAY, Clock
 from raincheck.store.protocol import Store
 from raincheck.store.sqlite.changes import SqliteChanges
 from raincheck.store.sqlite.database import Database
+from raincheck.store.sqlite.files import SqliteFiles
 from raincheck.store.sqlite.leases import SqliteLeases
 from raincheck.store.sqlite.registry import SqliteRegistry
 from raincheck.store.sqlite.requests import SqliteRequests
+from raincheck.store.sqlite.strays import SqliteStrays
 from raincheck.store.sqlite.upkeep import SqliteBlobs, SqliteUpkeep
 
 
@@ -33,6 +35,8 @@ async def open_store(
         yield Store(
             requests=SqliteRequests(database, retention=retention),
             leases=leases,
+            strays=SqliteStrays(database),
+            files=SqliteFiles(database),
             registry=SqliteRegistry(database),
             upkeep=SqliteUpkeep(database, retention=retention),
             blobs=SqliteBlobs(database),

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from raincheck.core.model import Claimed, Fence, Lease, Offer, Scope
 from raincheck.core.retry import expired
+from raincheck.store import rows
 from raincheck.store.room import NO_LIMIT, Held, Room
 from raincheck.store.rows import Open
 from raincheck.store.sqlite.caps import PARK_AT_ONCE, Caps, park, unpark
@@ -29,6 +30,7 @@ class Candidate(NamedTuple):
     max_attempts: int
     created_at: int
     deadline: int | None
+    remote_upstream: str | None
     remote_id: str | None
     tag: float
     max_running: int | None
@@ -103,7 +105,8 @@ class Claim:
         ready = self._tx.all(
             """select r.seq, r.id, r.tenant, r.operation, r.webhook_url, r.queue, r.priority, r.status, r.fence,
                       r.attempt, r.claimed_at, r.upstream, r.tokens,
-                      r.path, r.model, p.body, r.max_attempts, r.created_at, r.deadline, r.remote_id, r.tag,
+                      r.path, r.model, p.body, r.max_attempts, r.created_at, r.deadline, r.remote_upstream,
+                      r.remote_id, r.tag,
                       (select max_running from tenant t where t.name = r.tenant)
                  from request r join payload p on p.seq = r.seq
                 where r.queue = ? and r.status = 'pending' and r.due_at is null
@@ -146,7 +149,7 @@ class Claim:
             claimed_at=tx.now,
             lapses_at=lapses_at,
             deadline=found.deadline,
-            remote_id=found.remote_id,
+            remote=rows.remote(found.remote_upstream or offer.upstream, found.remote_id),
         )
 
     def _hold_back(self, offer: Offer, rooms: list[Room]) -> Held | None:

@@ -22,7 +22,7 @@ from raincheck.core.errors import RaincheckError, SchemaTooNew, StoreTaken, Stor
 from raincheck.core.status import Status
 from raincheck.store.copying import UNFINISHED
 from raincheck.store.group_commit import GroupCommit
-from raincheck.store.protocol import Change
+from raincheck.store.protocol import NOTHING, Change
 
 Row = tuple[Any, ...]
 Value = int | float | str | bytes | None
@@ -66,6 +66,7 @@ class Transaction:
     ready: set[str] = field(default_factory=set[str])
     moved: list[tuple[str, Status]] = field(default_factory=list[tuple[str, Status]])
     freed: bool = False
+    strays: bool = False
     known: dict[str, Any] = field(default_factory=dict[str, Any])
     """What `limits.py` has read already: many ends share a transaction, and the limits they ran under."""
 
@@ -169,8 +170,8 @@ class Database:
         except BaseException:
             self._rollback()
             raise
-        if transaction.ready or transaction.moved or transaction.freed:
-            change = Change(frozenset(transaction.ready), tuple(transaction.moved), transaction.freed)
+        change = Change(frozenset(transaction.ready), tuple(transaction.moved), transaction.freed, transaction.strays)
+        if change != NOTHING:
             # Soon, not now: a listener that raises must not make what is committed look failed, and be written again.
             for listener in self._listeners:
                 asyncio.get_running_loop().call_soon(listener, change)

@@ -7,6 +7,7 @@ from raincheck.core.status import Status
 from raincheck.store import rows
 from raincheck.store.rows import Open
 from raincheck.store.sqlite.database import Transaction
+from raincheck.store.sqlite.holders import attach, hold
 from raincheck.store.sqlite.limits import freed
 
 
@@ -19,11 +20,19 @@ def end(
     error: RequestError | None = None,
     reply: Reply | None = None,
 ) -> None:
-    """Write a final status with its result and its one event (G6)."""
+    """Write a final status with its result and its one event (G6), and what it leaves at an upstream."""
+    if status is not Status.COMPLETED:
+        tx.run(
+            """insert into stray (upstream, remote_id, created_at, due_at)
+               select remote_upstream, remote_id, ?1, ?1 from request
+                where seq = ?2 and remote_id is not null and remote_upstream is not null""",
+            (tx.now, request.seq),
+        )
     tx.run(
         """update request
               set status = ?, ended_at = ?, purge_at = ?, due_at = null, worker = null, upstream = null,
-                  remote_id = null, progress = case when ? = 'completed' then 1.0 else progress end
+                  remote_id = null, remote_upstream = null,
+                  progress = case when ? = 'completed' then 1.0 else progress end
             where seq = ? and fence = ? and status = ?""",
         (status, tx.now, keep_until, status, request.seq, request.fence, request.status),
     )
@@ -45,8 +54,10 @@ def end(
             reply and reply.size,
         ),
     )
-    if reply is not None and reply.blob is not None:
-        tx.run("insert into blob (name) values (?) on conflict do update set doomed_at = null", (reply.blob,))
+    if reply is not None:
+        if reply.blob is not None:
+            hold(tx, reply.blob)
+        attach(tx, request.seq, reply.attachments)
     tx.run(
         "insert into event (id, tenant, request_seq, type, webhook_url, created_at) values (?, ?, ?, ?, ?, ?)",
         (

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import assert_never
 
+from msgspec import UNSET
+
 from raincheck.core.model import Beat, Claimed, Fence, Finish, Offer
 from raincheck.core.outcome import Ended, Released, Retry, Succeeded
 from raincheck.core.retry import LAPSED, expired
@@ -45,21 +47,21 @@ class SqliteLeases:
                 row = tx.one(
                     """update request
                           set due_at = ?, progress = coalesce(?, progress),
-                              progress_message = coalesce(?, progress_message), remote_id = coalesce(?, remote_id)
+                              progress_message = coalesce(?, progress_message)
                         where id = ? and fence = ? and status = 'processing'
                     returning 1""",
                     tx.now + lease_for,
                     beat.progress,
                     beat.progress_message,
-                    beat.remote_id,
                     beat.fence.request_id,
                     beat.fence.number,
                 )
                 if row is not None:
                     held.add(beat.fence)
+                    _note_remote(tx, beat)
             return held
 
-        return await self._database.write(write, durable=any(beat.remote_id is not None for beat in beats))
+        return await self._database.write(write, durable=any(beat.remote is not UNSET for beat in beats))
 
     async def finish(self, finishes: Sequence[Finish]) -> list[Fence]:
         def write(tx: Transaction) -> list[Fence]:
@@ -161,6 +163,17 @@ class SqliteLeases:
                select queue from parked"""
         )
         return {name for (name,) in found}
+
+
+def _note_remote(tx: Transaction, beat: Beat) -> None:
+    if beat.remote is UNSET:
+        return
+    upstream, remote_id = beat.remote or (None, None)
+    tx.run(
+        """update request set remote_upstream = ?, remote_id = ?
+            where id = ? and fence = ? and status = 'processing'""",
+        (upstream, remote_id, *beat.fence),
+    )
 
 
 def _measure(tx: Transaction, request: Open) -> None:

@@ -1,5 +1,7 @@
 """Tenants, their keys, queues, limits and workers, in SQLite."""
 
+from secrets import token_bytes
+
 from raincheck.core.adaptive import FIRST_LEVEL
 from raincheck.core.clock import MINUTE
 from raincheck.core.errors import NotFound
@@ -17,6 +19,10 @@ class SqliteRegistry:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def secret(self, name: str) -> bytes:
+        row = self._database.one("select value from secret where name = ?", name)
+        return row[0] if row else await self._database.write(lambda tx: _made(tx, name))
 
     async def put_tenant(self, tenant: Tenant) -> None:
         def write(tx: Transaction) -> None:
@@ -193,6 +199,12 @@ class SqliteRegistry:
             tx.run("delete from worker where name = ?", (name,))
 
         await self._database.write(write)
+
+
+def _made(tx: Transaction, name: str) -> bytes:
+    tx.run("insert or ignore into secret (name, value) values (?, ?)", (name, token_bytes(32)))
+    [(value,)] = tx.all("select value from secret where name = ?", name)
+    return value
 
 
 def _open_up(tx: Transaction, scope: Scope, name: str) -> None:

@@ -10,9 +10,11 @@ from raincheck.store.room import WINDOW
 from raincheck.store.rows import Open
 from raincheck.store.sqlite.database import Database, Transaction
 from raincheck.store.sqlite.ends import end
+from raincheck.store.sqlite.holders import release
 from raincheck.store.sqlite.requests import forget, forget_bodies
 
 WORKER_KEPT = DAY
+STRAY_KEPT = 2 * DAY
 
 
 class SqliteUpkeep:
@@ -56,10 +58,18 @@ class SqliteUpkeep:
                 tx.now,
                 limit - len(due),
             )
-            return len(due) + len(stale)
+            expired = tx.all(
+                "delete from file where seq in (select seq from file where expires_at <= ? limit ?) returning blob",
+                tx.now,
+                limit - len(due) - len(stale),
+            )
+            release(tx, [blob for (blob,) in expired])
+            return len(due) + len(stale) + len(expired)
 
         due = self._database.one(
-            "select 1 from request where purge_at <= ?1 union all select 1 from seen where expires_at <= ?1",
+            """select 1 from request where purge_at <= ?1
+               union all select 1 from seen where expires_at <= ?1
+               union all select 1 from file where expires_at <= ?1""",
             self._database.now(),
         )
         return await self._database.write(write) if due else 0
@@ -73,6 +83,11 @@ class SqliteUpkeep:
             )
             tx.run("delete from spent where second <= ?", (tx.now // SECOND - WINDOW,))
             tx.run("delete from worker where seen_at <= ?", (tx.now - WORKER_KEPT,))
+            tx.run(
+                """delete from stray where id in
+                   (select id from stray where created_at <= ? order by created_at limit ?)""",
+                (tx.now - STRAY_KEPT, limit),
+            )
             idle = tx.all(
                 """select name from queue
                     where not exists (select 1 from throttle where scope = 'queue' and throttle.name = queue.name)
