@@ -10,6 +10,7 @@ import msgspec
 from raincheck.core.outcome import Failure, Reply
 from raincheck.upstream.openai import OpenAIUpstream
 from raincheck.upstream.protocol import Work
+from raincheck.upstream.python.direct import NoBench
 from tests.scripted import ScriptedUpstream
 
 CHAT = "/chat/completions"
@@ -28,7 +29,10 @@ class Told:
     def delta(self, data: bytes) -> None:
         self.deltas.append(data)
 
-    async def remote(self, remote_id: str) -> None:
+    async def remote(self, remote_id: str | None) -> None:
+        raise AssertionError("a chat completion has no remote job")
+
+    async def stray(self, remote_id: str) -> None:
         raise AssertionError("a chat completion has no remote job")
 
 
@@ -53,6 +57,7 @@ def some_work(path: str = CHAT, **members: Any) -> Work:
         model=payload["model"],
         payload=msgspec.json.encode(payload),
         attempt=1,
+        bench=NoBench(),
     )
 
 

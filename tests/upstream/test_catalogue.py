@@ -5,6 +5,7 @@ import pytest
 from raincheck.core.clock import SECOND
 from raincheck.core.errors import ModelUnknown
 from raincheck.upstream.catalogue import PROBE_EVERY, Catalogue, Member
+from raincheck.upstream.local.upstream import LocalUpstream
 from tests.dispatch.engine import Scripted
 
 
@@ -21,18 +22,23 @@ async def test_models_are_what_the_upstreams_list() -> None:
     assert catalogue.models() == {"other": ["a"], "small": ["a", "b"]}
     assert [member.name for member in catalogue.serving("small")] == ["a", "b"]
     with pytest.raises(ModelUnknown, match="Known models: other, small"):
-        catalogue.require("big")
+        catalogue.require("big", "chat.completion")
 
 
 def test_patterns_match_names_that_are_not_listed() -> None:
     catalogue = Catalogue([Member(Scripted("a"), ["qwen3-*"])], Clock())
-    catalogue.require("qwen3-8b")
+    catalogue.require("qwen3-8b", "chat.completion")
     with pytest.raises(ModelUnknown, match="Known models: none"):
-        catalogue.require("llama")
+        catalogue.require("llama", "chat.completion")
 
 
 def test_an_upstream_that_never_answered_may_serve_anything() -> None:
-    Catalogue([Member(Scripted("a"))], Clock()).require("whatever")
+    Catalogue([Member(Scripted("a"))], Clock()).require("whatever", "chat.completion")
+
+
+def test_where_nobody_makes_videos_the_extra_that_would_is_named() -> None:
+    with pytest.raises(ModelUnknown, match=r"No upstream here makes videos.*raincheck\[preview\]"):
+        Catalogue([Member(LocalUpstream())], Clock()).require("preview", "video.generation")
 
 
 async def test_a_down_upstream_is_probed_ever_more_rarely_until_it_is_back() -> None:

@@ -7,27 +7,56 @@ from raincheck.core.errors import SettingsInvalid
 from raincheck.core.settings import UpstreamSettings
 from raincheck.upstream.catalogue import is_pattern
 from raincheck.upstream.elsewhere import Elsewhere
-from raincheck.upstream.protocol import Upstream
+from raincheck.upstream.media.limits import MediaLimits
+from raincheck.upstream.protocol import Takes, Upstream
 
 
-def build(settings: UpstreamSettings, *, on_pull: Callable[[int, int], None] | None = None) -> Upstream:
+def build(
+    settings: UpstreamSettings,
+    *,
+    limits: MediaLimits | None = None,
+    on_pull: Callable[[int, int], None] | None = None,
+) -> Upstream:
     """The upstream that these settings describe, not started yet. Raises SettingsInvalid.
 
-    `on_pull` is told how far the pull of the embedded model's weights is: bytes so far, and in all.
+    `limits` bound what is fetched from links. `on_pull` is told how far the pull of the embedded model's weights is:
+    bytes so far, and in all.
     """
     match settings.kind:
         case "openai":
             from raincheck.upstream.openai import OpenAIUpstream
 
-            if settings.base_url is None:
-                raise SettingsInvalid(f"The upstream {settings.name!r} is of kind openai and needs a base_url.")
             return OpenAIUpstream(
                 settings.name,
-                settings.base_url,
+                _base_url(settings),
                 api_key=settings.api_key,
                 stream=settings.stream,
                 silence_timeout=settings.silence_timeout,
             )
+        case "videos":
+            from raincheck.upstream.videos import VideosUpstream
+
+            return VideosUpstream(
+                settings.name,
+                _base_url(settings),
+                api_key=settings.api_key,
+                silence_timeout=settings.silence_timeout,
+                limits=limits or MediaLimits(),
+            )
+        case "xai":
+            from raincheck.upstream.xai import XaiUpstream
+
+            return XaiUpstream(
+                settings.name,
+                _base_url(settings),
+                api_key=settings.api_key,
+                silence_timeout=settings.silence_timeout,
+                limits=limits or MediaLimits(),
+            )
+        case "preview":
+            from raincheck.upstream.preview import PreviewUpstream
+
+            return PreviewUpstream(settings.name)
         case "python":
             from raincheck.upstream.python import PythonUpstream
 
@@ -55,16 +84,25 @@ def build(settings: UpstreamSettings, *, on_pull: Callable[[int, int], None] | N
 
 def runs_in_worker(settings: UpstreamSettings) -> bool:
     """Whether the work is done inside a worker, and not by a server that any process may call."""
-    return settings.kind != "openai"
+    return settings.kind in ("python", "local", "preview")
 
 
 def build_elsewhere(settings: UpstreamSettings) -> Elsewhere:
     """What stands for an upstream that runs in a worker, in a process that is none."""
-    if settings.kind != "local":
-        return Elsewhere(settings.name, frozenset(model for model in settings.models if not is_pattern(model)))
-    from raincheck.upstream.local.upstream import LocalUpstream
+    if settings.kind == "local":
+        from raincheck.upstream.local.upstream import LocalUpstream
 
-    return Elsewhere(settings.name, frozenset({LocalUpstream(model_path=settings.model_path).model}))
+        return Elsewhere(settings.name, frozenset({LocalUpstream(model_path=settings.model_path).model}), Takes.CALLS)
+    if settings.kind == "preview":
+        return Elsewhere(settings.name, frozenset({"preview"}), Takes.VIDEOS)
+    named = frozenset(model for model in settings.models if not is_pattern(model))
+    return Elsewhere(settings.name, named, Takes.CALLS | Takes.VIDEOS)
+
+
+def _base_url(settings: UpstreamSettings) -> str:
+    if settings.base_url is None:
+        raise SettingsInvalid(f"The upstream {settings.name!r} is of kind {settings.kind} and needs a base_url.")
+    return settings.base_url
 
 
 def _places(settings: UpstreamSettings) -> int:

@@ -9,7 +9,8 @@ from typing import Literal
 from raincheck.core import adaptive
 from raincheck.core.clock import SECOND, Clock
 from raincheck.core.errors import ModelUnknown, UpstreamDown
-from raincheck.upstream.protocol import Upstream
+from raincheck.core.operations import is_video, model_of, queue_of
+from raincheck.upstream.protocol import Takes, Upstream
 
 PROBE_EVERY = 15 * SECOND
 PROBE_DOWN_FIRST = SECOND // 2
@@ -47,6 +48,12 @@ class Member:
             return any(fnmatchcase(model, glob) for glob in self.globs)
         return not self.listed or model in self.listed
 
+    def works_on(self, queue: str) -> bool:
+        """True when it serves the model of a queue and is for that kind of work."""
+        model, videos = model_of(queue)
+        wanted = Takes.VIDEOS if videos else Takes.CALLS
+        return wanted in self.upstream.takes and self.serves(model)
+
     def models(self) -> set[str]:
         """The models to show: what it listed and serves, and configured names that are no patterns."""
         named = {glob for glob in self.globs if not is_pattern(glob)}
@@ -75,21 +82,35 @@ class Catalogue:
                 known.setdefault(model, []).append(member.name)
         return known
 
-    def serving(self, model: str) -> list[Member]:
-        """The upstreams that serve a model, up or down, in the order of the configuration."""
-        return [member for member in self.members if member.serves(model)]
+    def serving(self, queue: str) -> list[Member]:
+        """The upstreams that do what waits in a queue, up or down, in the order of the configuration."""
+        return [member for member in self.members if member.works_on(queue)]
 
-    def require(self, model: str) -> None:
-        """Raise ModelUnknown, naming the known ones, when no upstream serves the model."""
-        if self.serving(model):
+    def require(self, model: str, operation: str) -> None:
+        """Raise ModelUnknown, naming the known ones, when no upstream does this with the model."""
+        if self.serving(queue_of(model, operation)):
             return
-        known = sorted(self.models())
+        known = self.models_for(operation)
+        if is_video(operation) and not any(Takes.VIDEOS in member.upstream.takes for member in self.members):
+            raise ModelUnknown(
+                "No upstream here makes videos. The built-in preview renderer comes with "
+                'pip install "raincheck[preview]"; a model of your own is an upstream of kind videos, xai or python.',
+                param="model",
+            )
         listed = ", ".join(known[:20]) + (", …" if len(known) > 20 else "") if known else "none"
-        raise ModelUnknown(f"No upstream serves the model {model!r}. Known models: {listed}.", param="model")
+        what = "makes videos with" if is_video(operation) else "serves"
+        raise ModelUnknown(f"No upstream {what} the model {model!r}. Known models: {listed}.", param="model")
 
-    def down(self, model: str) -> Member | None:
-        """The upstream that has been down longest, when all that serve the model are down."""
-        members = self.serving(model)
+    def models_for(self, operation: str) -> list[str]:
+        """The models to name for this kind of work, by name."""
+        wanted = Takes.VIDEOS if is_video(operation) else Takes.CALLS
+        return sorted(
+            {model for member in self.members if wanted in member.upstream.takes for model in member.models()}
+        )
+
+    def down(self, queue: str) -> Member | None:
+        """The upstream that has been down longest, when all that do what waits in a queue are down."""
+        members = self.serving(queue)
         if not members or any(member.down_since is None for member in members):
             return None
         return min(members, key=lambda member: member.down_since or 0)

@@ -4,14 +4,15 @@ from contextlib import AbstractAsyncContextManager
 
 from raincheck.core.errors import UpstreamDown
 from raincheck.core.outcome import Failure, FailureKind, Reply, RequestError
-from raincheck.upstream.protocol import Relayed, Report, Work
+from raincheck.upstream.protocol import Relayed, Report, Takes, Work
 
 
 class Elsewhere:
     """Takes the place of a function or an embedded model where nothing is worked on."""
 
-    def __init__(self, name: str, models: frozenset[str]) -> None:
+    def __init__(self, name: str, models: frozenset[str], takes: Takes) -> None:
         self.name = name
+        self.takes = takes
         self._models = models
 
     async def start(self) -> None:
@@ -25,6 +26,9 @@ class Elsewhere:
 
     async def perform(self, work: Work, report: Report) -> Reply | Failure:  # noqa: ARG002 - as the protocol has it
         return Failure(FailureKind.UNREACHABLE, RequestError(self._refusal, code="upstream_down"))
+
+    async def abandon(self, remote_id: str) -> None:  # noqa: ARG002
+        raise UpstreamDown(self._refusal)
 
     def relay(self, path: str, payload: bytes) -> AbstractAsyncContextManager[Relayed]:  # noqa: ARG002
         raise UpstreamDown(self._refusal)

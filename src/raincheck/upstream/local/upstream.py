@@ -11,11 +11,11 @@ import msgspec
 from raincheck.core.clock import SECOND
 from raincheck.core.errors import UpstreamDown
 from raincheck.core.outcome import Failure, FailureKind, Reply, RequestError, UpstreamError, envelope
-from raincheck.core.settings import LOCAL_CONCURRENCY
+from raincheck.core.settings import EMBEDDED_CONCURRENCY
 from raincheck.upstream.local import weights
 from raincheck.upstream.local.server import LocalModel
 from raincheck.upstream.openai.upstream import OpenAIUpstream
-from raincheck.upstream.protocol import Relayed, Report, Work
+from raincheck.upstream.protocol import Relayed, Report, Takes, Work
 
 
 class LocalUpstream:
@@ -30,7 +30,7 @@ class LocalUpstream:
         *,
         name: str = "local",
         model_path: str | None = None,
-        max_concurrency: int = LOCAL_CONCURRENCY,
+        max_concurrency: int = EMBEDDED_CONCURRENCY["local"],
         silence_timeout: int = 300 * SECOND,
         offline: bool | None = None,
         on_fetch: weights.Progress | None = None,
@@ -45,6 +45,10 @@ class LocalUpstream:
         self.served: LocalModel | None = None
         """The child process that serves the model, once started."""
         self._wire: OpenAIUpstream | None = None
+
+    @property
+    def takes(self) -> Takes:
+        return Takes.CALLS
 
     async def start(self) -> None:
         path = self._path or await self._weights()
@@ -83,6 +87,9 @@ class LocalUpstream:
             reason = RequestError(error.message, error.kind, error.code, upstream=UpstreamError(self.name))
             return Failure(FailureKind.UNREACHABLE, reason)
         return await wire.perform(work, report)
+
+    async def abandon(self, remote_id: str) -> None:
+        """There are none: every call is over when its connection is."""
 
     def relay(self, path: str, payload: bytes) -> AbstractAsyncContextManager[Relayed]:
         if refusal := self._refusal(payload):

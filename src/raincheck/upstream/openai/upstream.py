@@ -15,7 +15,7 @@ from raincheck.upstream.openai.listen import Listener
 from raincheck.upstream.openai.payload import Asking, Payload, ask_for_less
 from raincheck.upstream.openai.sse import EventReader, EventTooLarge
 from raincheck.upstream.openai.wire import PROBE_TIMEOUT, TooLarge, Wire, part
-from raincheck.upstream.protocol import Relayed, Report, Work
+from raincheck.upstream.protocol import Relayed, Report, Takes, Work
 
 LARGEST_ANSWER = 64 << 20
 _COMPLETIONS = frozenset({"/chat/completions", "/completions"})
@@ -60,6 +60,10 @@ class OpenAIUpstream:
     def name(self) -> str:
         return self._name
 
+    @property
+    def takes(self) -> Takes:
+        return Takes.CALLS
+
     async def start(self) -> None:
         """Open the client; nothing is sent yet."""
         await self._wire.open()
@@ -101,6 +105,9 @@ class OpenAIUpstream:
             return failures.too_large(self.name, self._largest)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return failures.broke(self.name, error)
+
+    async def abandon(self, remote_id: str) -> None:
+        """There are none: every call is over when its connection is."""
 
     @asynccontextmanager
     async def relay(self, path: str, payload: bytes) -> AsyncGenerator[Relayed]:

@@ -1,29 +1,22 @@
-"""A user's function: finds it by its name, calls it with a payload, writes what it returns as JSON."""
+"""A user's function: finds it by its name, calls it with a payload, hands on what comes of it."""
 
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from raincheck.core.errors import SettingsInvalid
+from raincheck.upstream.python.files import Returned, written
 from raincheck.upstream.python.job import Job
+from raincheck.upstream.python.steps import drained, drained_async
 
-
-@dataclass(frozen=True, slots=True)
-class Returned:
-    """What a function returned, as JSON, with its `usage` member."""
-
-    body: bytes
-    usage: bytes | None
-
-
-class Unwritable(Exception):
-    """What a function returned cannot be passed on as JSON."""
+_Steps = Generator[Any, None, Any]
+_AsyncSteps = AsyncGenerator[Any, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +28,25 @@ class Function:
 
     @property
     def is_async(self) -> bool:
-        return inspect.iscoroutinefunction(self.call) or inspect.iscoroutinefunction(type(self.call).__call__)
+        return any(
+            inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each)
+            for each in (self.call, type(self.call).__call__)
+        )
 
     def run(self, payload: bytes, job: Job) -> Returned:
         job.raise_if_cancelled()
-        return _written(self._begin(payload, job))
+        value = self._begin(payload, job)
+        if isinstance(value, Generator):
+            value = drained(cast("_Steps", value), job)
+        return written(value, lambda: job.folder)
 
     async def run_async(self, payload: bytes, job: Job) -> Returned:
-        coroutine: Coroutine[Any, Any, Any] = self._begin(payload, job)
-        return _written(await coroutine)
+        begun = self._begin(payload, job)
+        if isinstance(begun, AsyncGenerator):
+            value = await drained_async(cast("_AsyncSteps", begun), job)
+        else:
+            value = await begun
+        return written(value, lambda: job.folder)
 
     def _begin(self, payload: bytes, job: Job) -> Any:
         decoded = msgspec.json.decode(payload)
@@ -93,31 +96,3 @@ def _takes_job(function: Any, handler: str) -> bool:
             continue
         return len(arguments) == 2
     raise SettingsInvalid(f"The handler {handler!r} must take (payload) or (payload, job), not {signature}.")
-
-
-_NULL = msgspec.Raw(b"null")
-
-
-class _Head(msgspec.Struct):
-    usage: msgspec.Raw = _NULL
-
-
-def _written(value: Any) -> Returned:
-    try:
-        match value:
-            case bytes() | bytearray():
-                body = bytes(value)
-                msgspec.json.decode(body)
-            case str():
-                body = value.encode()
-                msgspec.json.decode(body)
-            case _:
-                body = msgspec.json.encode(value)
-    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        kind = type(value).__name__
-        raise Unwritable(f"What the handler returned ({kind}) is no JSON: {error}") from error
-    try:
-        usage = msgspec.json.decode(body, type=_Head).usage
-    except msgspec.ValidationError:  # no object
-        usage = _NULL
-    return Returned(body, None if usage == _NULL else bytes(usage))

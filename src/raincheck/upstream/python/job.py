@@ -1,14 +1,19 @@
 """What a handler is given (Job) and what it may raise: takes calls from any thread, hands them on to the event loop."""
 
 import asyncio
+import concurrent.futures
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from raincheck.upstream.protocol import Report, Work
+from raincheck.core.videos import Source
+from raincheck.upstream.protocol import Brought, Report, Work
 
 
 class Reject(Exception):
@@ -45,6 +50,7 @@ class Job:
         self._loop = loop
         self._over = over
         self._remote_id = work.remote_id
+        self._bringing: set[concurrent.futures.Future[Brought]] = set()
 
     @property
     def request_id(self) -> str:
@@ -72,6 +78,29 @@ class Job:
         return self._remote_id
 
     @property
+    def folder(self) -> Path:
+        """An empty folder for whatever the handler makes, on this machine's disk. It is made when first asked for and
+        goes when the attempt has ended; files that are returned are kept with the result."""
+        return self._work.bench.folder
+
+    def input(self, what: str | Mapping[str, Any]) -> Path:
+        """A picture, video or sound that the payload names, as a file in the folder: `job.input("video")`, or a member
+        itself, as in `job.input(payload["reference_images"][0])`.
+
+        What came with the call is copied from the object store, a URL is fetched under guard. Blocks until it is
+        there; an async handler awaits `input_async`. What cannot be used (too large, no media, a private address)
+        raises MediaRefused, which ends the request with the reason unless the handler knows better.
+        """
+        try:
+            return self._bring(what).result().path
+        except concurrent.futures.CancelledError:
+            raise Cancelled from None
+
+    async def input_async(self, what: str | Mapping[str, Any]) -> Path:
+        """The same for async handlers."""
+        return (await asyncio.wrap_future(self._bring(what))).path
+
+    @property
     def cancelled(self) -> bool:
         """True once nobody wants the answer any longer."""
         return self._over.is_set()
@@ -96,18 +125,49 @@ class Job:
         data = msgspec.json.encode(obj)
         self._tell(lambda: self._report.delta(data))
 
-    def remember(self, remote_id: str) -> None:
+    def remember(self, remote_id: str | None) -> None:
         """Keep the id of a job started elsewhere; a later attempt finds it in `remote_id`. Returns when it is on disk.
 
-        Call it before waiting for that job, so that a crash leads to waiting again and not to paying twice.
+        Call it before waiting for that job, so that a crash leads to waiting again and not to paying twice. None
+        forgets it, when that job was lost.
         """
         self.raise_if_cancelled()
         self._remote_id = remote_id
         asyncio.run_coroutine_threadsafe(self._record(remote_id), self._loop).result()
 
+    def let_go(self) -> None:
+        """Nobody wants the answer any longer: a handler that waits for an input waits no more."""
+        for bringing in list(self._bringing):
+            bringing.cancel()
+
     def _tell(self, call: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop is gone when a handler outlives the server
             self._loop.call_soon_threadsafe(lambda: None if self.cancelled else call())
 
-    async def _record(self, remote_id: str) -> None:
+    async def _record(self, remote_id: str | None) -> None:
         await self._report.remote(remote_id)
+
+    def _bring(self, what: str | Mapping[str, Any]) -> concurrent.futures.Future[Brought]:
+        source = self._source(what)
+        self.raise_if_cancelled()
+        bringing = asyncio.run_coroutine_threadsafe(self._work.bench.bring(source), self._loop)
+        self._bringing.add(bringing)
+        bringing.add_done_callback(self._bringing.discard)
+        if self.cancelled:
+            bringing.cancel()
+        return bringing
+
+    def _source(self, what: str | Mapping[str, Any]) -> Source:
+        found = self._payload.get(what) if isinstance(what, str) else what
+        if isinstance(found, str) and found.startswith(("http://", "https://")):
+            return Source(url=found)
+        with suppress(msgspec.ValidationError):
+            source = msgspec.convert(found, Source)
+            if (source.url is None) != (source.attachment is None):
+                return source
+        name = what if isinstance(what, str) else "that"
+        raise Reject(f"The payload has no input {name!r}: a URL, or an uploaded file.", "input_missing")
+
+    @cached_property
+    def _payload(self) -> Mapping[str, Any]:
+        return msgspec.json.decode(self._work.payload, type=dict[str, Any])

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from raincheck.upstream.python.function import Function, Returned
+from raincheck.upstream.python.files import Returned
+from raincheck.upstream.python.function import Function
 from raincheck.upstream.python.job import Job
 
 Ended = Callable[[Returned | BaseException], None]

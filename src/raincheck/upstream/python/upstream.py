@@ -1,21 +1,22 @@
 """PythonUpstream: takes work, has the user's function do it, hands on its answer or what its exception means."""
 
 import asyncio
-import math
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import assert_never
 
 import msgspec
 
 from raincheck.core.clock import SECOND, micros
-from raincheck.core.errors import SettingsInvalid, UpstreamDown
+from raincheck.core.errors import RaincheckError, SettingsInvalid
 from raincheck.core.ids import new_id
-from raincheck.core.operations import operation_of
-from raincheck.core.outcome import Failure, FailureKind, Reply, RequestError, UpstreamError, envelope
-from raincheck.upstream.protocol import Relayed, Report, Work
-from raincheck.upstream.python.function import Returned, Unwritable, load
+from raincheck.core.operations import is_video, operation_of
+from raincheck.core.outcome import Failure, FailureKind, Reply, RequestError, UpstreamError
+from raincheck.upstream.protocol import Relayed, Report, Takes, Work
+from raincheck.upstream.python import videos
+from raincheck.upstream.python.direct import NO_FILES, NoBench, Unheard, relayed
+from raincheck.upstream.python.files import Returned, Unwritable
+from raincheck.upstream.python.function import load
 from raincheck.upstream.python.job import Busy, Job, Reject
 from raincheck.upstream.python.runners import GRACE, Runner, runner
 
@@ -35,6 +36,10 @@ class PythonUpstream:
         self._models = models
         self._runner: Runner | None = None
         self._taken = 0
+
+    @property
+    def takes(self) -> Takes:
+        return Takes.CALLS | Takes.VIDEOS
 
     async def start(self) -> None:
         """Import the function. Raises SettingsInvalid when there is none by that name."""
@@ -78,9 +83,13 @@ class PythonUpstream:
         finally:
             over.set()
             if not end.done():
+                job.let_go()
                 stop()
                 await asyncio.wait({end}, timeout=GRACE)
-        return self._answer(end.result(), work.operation)
+        return self._answer(await _finished(end.result(), work), work.operation)
+
+    async def abandon(self, remote_id: str) -> None:
+        """What a function has started elsewhere only that function can stop, when it sees that it is cancelled."""
 
     @asynccontextmanager
     async def relay(self, path: str, payload: bytes) -> AsyncGenerator[Relayed]:
@@ -92,19 +101,18 @@ class PythonUpstream:
         else:
             model = asked.model if isinstance(asked.model, str) else ""
             ids = {"request_id": new_id("req"), "operation": operation_of(path), "path": path, "model": model}
-            answer = await self.perform(Work(**ids, payload=payload, attempt=1), _Unheard())
-        if isinstance(answer, Failure):
-            yield _refusal(answer)
-        else:
-            yield Relayed(answer.status, {"content-type": answer.content_type}, _whole(answer.body))
+            answer = await self.perform(Work(**ids, payload=payload, attempt=1, bench=NoBench()), Unheard())
+            if isinstance(answer, Reply) and answer.made:
+                answer = self._failure(FailureKind.REJECTED, NO_FILES, "files_need_deferral", status=400)
+        yield relayed(answer)
 
     def _answer(self, returned: Returned | BaseException, operation: str) -> Reply | Failure:
         match returned:
             case Returned(body) if operation == "chat.completion" and not body.lstrip().startswith(b"{"):
                 message = "The handler's answer to a chat completion must be a JSON object."
                 return self._failure(FailureKind.REJECTED, message, "handler_result_invalid", status=500)
-            case Returned(body, usage):
-                return Reply(body, usage=usage)
+            case Returned(body, usage, made):
+                return Reply(body, usage=usage, made=made)
             case Reject(code=code, status=status):
                 return self._failure(FailureKind.REJECTED, str(returned), code or "handler_rejected", status=status)
             case Busy(retry_after=seconds):
@@ -112,6 +120,8 @@ class PythonUpstream:
                 return self._failure(FailureKind.BUSY, str(returned), "handler_busy", retry_after=retry_after)
             case Unwritable():
                 return self._failure(FailureKind.REJECTED, str(returned), "handler_result_invalid", status=500)
+            case RaincheckError():  # An input could not be had, and the error says whether another try may do.
+                raise returned
             case _:
                 message = f"{type(returned).__name__}: {returned}"
                 return self._failure(FailureKind.TRANSIENT, message, "handler_error")
@@ -123,39 +133,15 @@ class PythonUpstream:
         return Failure(kind, RequestError(message, type_, code, upstream=UpstreamError(self.name, status)), retry_after)
 
 
+async def _finished(returned: Returned | BaseException, work: Work) -> Returned | BaseException:
+    if not (is_video(work.operation) and isinstance(returned, Returned)):
+        return returned
+    try:
+        return await videos.finished(returned, work)
+    except Unwritable as error:
+        return error
+
+
 class _Asked(msgspec.Struct):
     model: object = None
     stream: object = None
-
-
-class _Unheard:
-    """The report of a relayed call: its caller waits for the answer and nobody listens on the way."""
-
-    def progress(self, fraction: float | None, message: str | None = None) -> None: ...
-
-    def delta(self, data: bytes) -> None: ...
-
-    async def remote(self, remote_id: str) -> None: ...
-
-
-def _refusal(failure: Failure) -> Relayed:
-    headers = {"content-type": "application/json"}
-    if failure.retry_after is not None:
-        headers["retry-after"] = str(max(1, math.ceil(failure.retry_after / SECOND)))
-    error = failure.error
-    match failure.kind:
-        case FailureKind.REJECTED:
-            status = (error.upstream and error.upstream.status) or 400
-        case FailureKind.BUSY:
-            status = 429
-        case FailureKind.TRANSIENT:
-            status = 500
-        case FailureKind.UNREACHABLE:
-            raise UpstreamDown(error.message)
-        case _:
-            assert_never(failure.kind)
-    return Relayed(status, headers, _whole(envelope(error)))
-
-
-async def _whole(body: bytes) -> AsyncIterator[bytes]:
-    yield body
