@@ -22,6 +22,7 @@ from raincheck.core.status import Status
 from raincheck.store.protocol import Change, Changes, Leases, Store
 from raincheck.store.sqlite import open_store
 from raincheck.telemetry import Metrics, observe
+from raincheck.telemetry.codes import OUR_CODES
 from raincheck.upstream.catalogue import Catalogue, Member
 from raincheck.upstream.python import PythonUpstream
 from tests.house.test_docs import printer
@@ -112,7 +113,7 @@ async def test_what_an_upstream_says_is_not_logged(tmp_path: Path, code: str, lo
 
 @pytest.mark.slow("reads every source file")
 def test_every_code_of_ours_is_known_to_the_log() -> None:
-    assert printer().reason_codes() == telemetry.OUR_CODES
+    assert printer().reason_codes() == OUR_CODES
 
 
 async def test_a_paused_queue_is_named(tmp_path: Path) -> None:

@@ -32,11 +32,13 @@ from raincheck.core.settings import (
     sqlite_path,
 )
 from raincheck.dispatch.attempt import Means
+from raincheck.dispatch.bench import Benches
 from raincheck.dispatch.capacity import Capacity
 from raincheck.dispatch.loop import Dispatcher
 from raincheck.dispatch.presence import introduce, leaving, show_up
 from raincheck.dispatch.relay import Relay
 from raincheck.dispatch.stow import Stow
+from raincheck.dispatch.sweep import Sweeper
 from raincheck.http.app import create_app, create_probes
 from raincheck.http.edge import Edge
 from raincheck.http.server import Server, listen, serve_config
@@ -49,6 +51,7 @@ from raincheck.upkeep.collect import Collector
 from raincheck.upkeep.loop import Caretaker
 from raincheck.upstream.build import build, build_elsewhere, runs_in_worker
 from raincheck.upstream.catalogue import Catalogue, Member
+from raincheck.upstream.media.limits import MediaLimits
 
 PROBE_TICK = 0.5
 GAUGES_EVERY = 5.0
@@ -80,6 +83,7 @@ class App:
     store: Store
     catalogue: Catalogue
     dispatcher: Dispatcher
+    sweeper: Sweeper
     edge: Edge
     stopping: asyncio.Event
 
@@ -111,23 +115,36 @@ async def running(
             raise SettingsInvalid(problem)
         if role.works:
             await _set_limits(store.registry, settings)
-        members = [await _start(each, role, stack, metrics, on_pull) for each in settings.upstreams]
+        media = MediaLimits.of(settings)
+        members = [
+            await _start(each, role, stack, metrics, media=media, on_pull=on_pull) for each in settings.upstreams
+        ]
         catalogue = Catalogue(members, now)
         catalogue.on_health = telemetry.health
         metrics.known = catalogue.models
         await catalogue.refresh()
         capacity = Capacity(catalogue)
-        leases = store.leases
-        if objects is not None:
-            leases = Stow(leases, store.blobs, objects, troubled=telemetry.object_store)
+        benches = Benches(store.requests, objects, media, settings.scratch)
+        await benches.start()
+        stack.push_async_callback(benches.close)
         me = introduce(now)
         dispatcher = Dispatcher(
-            means=Means(leases=leases, catalogue=catalogue, live=live, lease_for=settings.lease, clock=now),
+            means=Means(
+                leases=store.leases,
+                stow=objects and Stow(store.blobs, objects, troubled=telemetry.object_store),
+                strays=store.strays,
+                benches=benches,
+                catalogue=catalogue,
+                live=live,
+                lease_for=settings.lease,
+                clock=now,
+            ),
             capacity=capacity,
             worker=me.name,
             crashed=telemetry.attempt_crashed,
         )
         capacity.on_free = dispatcher.wake
+        sweeper = Sweeper(strays=store.strays, catalogue=catalogue, clock=now, gave_up=telemetry.stray_left)
         stopping = asyncio.Event()
         edge = Edge(
             store=store,
@@ -139,11 +156,12 @@ async def running(
             clock=now,
             version=me.version,
             objects=objects,
+            link_secret=await store.registry.secret("links"),
             stopping=stopping.is_set,
             metrics=metrics.page,
             crashed=telemetry.crashed,
         )
-        app = App(settings, role, store, catalogue, dispatcher, edge, stopping)
+        app = App(settings, role, store, catalogue, dispatcher, sweeper, edge, stopping)
         stack.callback(store.changes.listen(partial(_spread, app)))
         loops: dict[str, Callable[[], Awaitable[object]]] = {
             "probe": partial(_probe, catalogue, capacity),
@@ -154,6 +172,7 @@ async def running(
             loops |= {
                 "dispatcher": dispatcher.run,
                 "heartbeat": dispatcher.keep_alive,
+                "sweeper": sweeper.run,
                 "caretaker": Caretaker(store.upkeep).run,
                 "presence": partial(show_up, store.registry, me),
             }
@@ -357,11 +376,13 @@ async def _start(
     role: Role,
     stack: AsyncExitStack,
     metrics: telemetry.Metrics,
+    *,
+    media: MediaLimits,
     on_pull: Callable[[int, int], None] | None,
 ) -> Member:
     if runs_in_worker(settings) and not role.works:
         return Member(build_elsewhere(settings), settings.models, max_concurrency=0)
-    upstream = telemetry.ObservedUpstream(build(settings, on_pull=on_pull), metrics)
+    upstream = telemetry.ObservedUpstream(build(settings, limits=media, on_pull=on_pull), metrics)
     stack.push_async_callback(upstream.close)
     await upstream.start()
     return Member(upstream, settings.models, settings.max_concurrency)
@@ -371,6 +392,7 @@ def _spread(app: App, change: Change) -> None:
     """Pass a commit's hint on to those who act on it and those who wait for it."""
     if app.role.works:
         app.dispatcher.on_change(change)
+        app.sweeper.on_change(change)
     for request_id, _ in change.moved:
         app.edge.live.wake(request_id)
 

@@ -16,13 +16,18 @@ from raincheck.core.model import NewRequest, Request
 from raincheck.core.outcome import Failure, FailureKind, Reply, RequestError
 from raincheck.core.retry import RetryPolicy
 from raincheck.dispatch.attempt import Means
+from raincheck.dispatch.bench import Benches
 from raincheck.dispatch.capacity import Capacity
 from raincheck.dispatch.loop import Dispatcher
+from raincheck.dispatch.stow import Stow
+from raincheck.dispatch.sweep import Sweeper
 from raincheck.live import Live
+from raincheck.store.blobs import BlobStore, open_blobs
 from raincheck.store.protocol import Change, Store
 from raincheck.store.sqlite import open_store
 from raincheck.upstream.catalogue import Catalogue, Member
-from raincheck.upstream.protocol import Relayed, Report, Work
+from raincheck.upstream.media.limits import MediaLimits
+from raincheck.upstream.protocol import Relayed, Report, Takes, Upstream, Work
 
 Script = Callable[[Work, Report], Awaitable[Reply | Failure]]
 DONE = Reply(b'{"answer":42}')
@@ -52,6 +57,10 @@ class Scripted:
     aborted: list[str] = field(default_factory=list[str])
     reachable: bool = True
     called: asyncio.Event = field(default_factory=asyncio.Event)
+    takes: Takes = Takes.CALLS | Takes.VIDEOS
+    abandoned: list[str] = field(default_factory=list[str])
+    abandoning: Callable[[str], Awaitable[None]] | None = None
+    """What stopping a job comes to, when it is not just done."""
 
     async def start(self) -> None: ...
 
@@ -72,6 +81,11 @@ class Scripted:
         except asyncio.CancelledError:
             self.aborted.append(work.request_id)
             raise
+
+    async def abandon(self, remote_id: str) -> None:
+        self.abandoned.append(remote_id)
+        if self.abandoning is not None:
+            await self.abandoning(remote_id)
 
     def relay(self, path: str, payload: bytes) -> AbstractAsyncContextManager[Relayed]:
         return self._relay(payload)
@@ -94,6 +108,8 @@ class Engine:
     catalogue: Catalogue
     capacity: Capacity
     dispatcher: Dispatcher
+    benches: Benches
+    objects: BlobStore | None
 
     async def submit(self, *, queue: str = "small", **changes: object) -> str:
         new = NewRequest(
@@ -125,13 +141,14 @@ class Engine:
 @asynccontextmanager
 async def an_engine(
     folder: Path,
-    upstreams: Sequence[Scripted],
+    upstreams: Sequence[Upstream],
     *,
     places: int = 4,
     lease_for: int = 30 * SECOND,
     clock: Clock = now,
     wrap: Callable[[Store], Store] = lambda store: store,
     started: bool = True,
+    keeps_files: bool = False,
 ) -> AsyncGenerator[Engine]:
     async with open_store(folder / "raincheck.db", clock=clock) as plain:
         store = wrap(plain)
@@ -139,8 +156,13 @@ async def an_engine(
         catalogue = Catalogue([Member(upstream, (), places) for upstream in upstreams], clock)
         await catalogue.refresh()
         capacity = Capacity(catalogue)
+        objects = open_blobs((folder / "blobs").as_uri()) if keeps_files else None
+        benches = Benches(store.requests, objects, MediaLimits(hosts=("127.0.0.1",)), str(folder / "scratch"))
         means = Means(
             leases=store.leases,
+            stow=objects and Stow(store.blobs, objects),
+            strays=store.strays,
+            benches=benches,
             catalogue=catalogue,
             live=live,
             lease_for=lease_for,
@@ -149,22 +171,26 @@ async def an_engine(
             jitter=lambda: 0.5,
         )
         dispatcher = Dispatcher(means=means, capacity=capacity, worker="w")
+        sweeper = Sweeper(strays=store.strays, catalogue=catalogue, clock=clock)
         capacity.on_free = dispatcher.wake
 
         def spread(change: Change) -> None:
             dispatcher.on_change(change)
+            sweeper.on_change(change)
             for request_id, _ in change.moved:
                 live.wake(request_id)
 
         stop = store.changes.listen(spread)
         loop = asyncio.create_task(dispatcher.run()) if started else None
-        beats = asyncio.create_task(dispatcher.keep_alive())
+        beside = [asyncio.create_task(dispatcher.keep_alive()), asyncio.create_task(sweeper.run())]
         try:
-            yield Engine(store, live, catalogue, capacity, dispatcher)
+            yield Engine(store, live, catalogue, capacity, dispatcher, benches, objects)
         finally:
             await dispatcher.close(0)
             if loop is not None:
                 await loop
-            beats.cancel()
-            await asyncio.wait([beats])
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
+            await benches.close()
             stop()

@@ -6,6 +6,7 @@ import pytest
 
 from raincheck.core.errors import BadInput, ModelUnknown, UpstreamDown
 from raincheck.dispatch.relay import Relay
+from raincheck.upstream.protocol import Takes
 from tests.dispatch.engine import Scripted, an_engine
 
 
@@ -23,6 +24,16 @@ async def test_an_unknown_model_is_named_with_the_known_ones(tmp_path: Path) -> 
         with pytest.raises(ModelUnknown, match=r"'big'.*other, small"):
             async with Relay(engine.catalogue, engine.capacity).call(model="big", path="/x", payload=b""):
                 pass
+
+
+async def test_a_call_for_a_video_goes_to_an_upstream_that_makes_them(tmp_path: Path) -> None:
+    texts, videos = Scripted("texts", takes=Takes.CALLS), Scripted("videos", takes=Takes.VIDEOS)
+    async with an_engine(tmp_path, [texts, videos]) as engine:
+        relay = Relay(engine.catalogue, engine.capacity)
+        async with relay.call(model="small", path="/videos/generations", payload=b""):
+            assert engine.capacity.in_use() == {"texts": 0, "videos": 1}
+        async with relay.call(model="small", path="/chat/completions", payload=b""):
+            assert engine.capacity.in_use() == {"texts": 1, "videos": 0}
 
 
 async def test_another_upstream_takes_over(tmp_path: Path) -> None:

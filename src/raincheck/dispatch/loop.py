@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from raincheck.core.clock import SECOND
@@ -12,6 +12,7 @@ from raincheck.core.model import Beat, Claimed, Lease, Offer
 from raincheck.core.status import Status
 from raincheck.dispatch.attempt import Attempt, Means, Stop
 from raincheck.dispatch.capacity import Capacity, Pair, Permit
+from raincheck.dispatch.stow import makes_files
 from raincheck.store.protocol import Change
 
 LOOK_EVERY = 5 * SECOND
@@ -23,6 +24,9 @@ clock is ahead of the store's."""
 
 RECORD_WITHIN = 3.0
 """Seconds that outcomes get to be recorded when everything else has stopped."""
+
+PUT_WITHIN = 2.0
+"""How many of these seconds may go by with putting away what was made; what takes longer is made again elsewhere."""
 
 TRY_STORE_EVERY = 1.0
 """Seconds between claims while the store is unavailable."""
@@ -130,7 +134,10 @@ class Dispatcher:
                 await self.capacity.drained()
                 await self._recorded(None)
         self.give_up()
-        for stuck in await self._recorded(RECORD_WITHIN):
+        await self._recorded(PUT_WITHIN)
+        for attempt in self.running.values():
+            attempt.cut_off()
+        for stuck in await self._recorded(RECORD_WITHIN - PUT_WITHIN):
             stuck.cancel()
         await self._recorded(None)
 
@@ -205,18 +212,21 @@ class Dispatcher:
     async def _perform(self, attempt: Attempt, permit: Permit) -> None:
         request_id = attempt.fence.request_id
         try:
-            try:
+            with ExitStack() as place:
+                place.callback(self.capacity.give_back, permit)
                 finish = await attempt.perform()
-            finally:
-                # The upstream's place is free as soon as it has answered; recording the outcome does not need it.
-                self.capacity.give_back(permit)
-            if finish is not None:
-                await attempt.record(finish)
+                if finish is None or not makes_files(finish):
+                    # The place is free as soon as the upstream has answered: recording an outcome does not need it.
+                    # But files that cannot be put away just now would pile up on the disk.
+                    place.close()
+                if finish is not None:
+                    await attempt.record(finish)
         except Exception as error:  # noqa: BLE001 - the lease lapses and the request is tried again; but say so
             self.crashed(error, request_id)
         finally:
             if self.running.get(request_id) is attempt:
                 del self.running[request_id]
+            await attempt.clear_away()
 
     def _let_go(self, request_id: str) -> None:
         """The request has ended by another's doing."""

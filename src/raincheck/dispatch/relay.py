@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from raincheck.core.errors import BadInput, UpstreamBusy, UpstreamDown
+from raincheck.core.operations import operation_of, queue_of
 from raincheck.dispatch.capacity import Capacity
 from raincheck.upstream.catalogue import Catalogue
 from raincheck.upstream.protocol import Relayed
@@ -26,9 +27,11 @@ class Relay:
         Raises ModelUnknown, BadInput when only workers can call it, UpstreamDown when no upstream could be reached,
         UpstreamBroke when one took the call and then broke off, UpstreamBusy when no place became free.
         """
-        self._catalogue.require(model)
+        operation = operation_of(path)
+        queue = queue_of(model, operation)
+        self._catalogue.require(model, operation)
         # Those that run in other processes take no calls here, and what is said of them here does not count.
-        members = [member for member in self._catalogue.serving(model) if member.places]
+        members = [member for member in self._catalogue.serving(queue) if member.places]
         if not members:
             raise BadInput(
                 f"The model {model!r} runs inside the workers, and this server has none: defer the request "
@@ -44,7 +47,7 @@ class Relay:
                     retry_after=5,
                 )
             try:
-                permit = await self._capacity.wait(model, WAIT_FOR_PLACE)
+                permit = await self._capacity.wait(queue, WAIT_FOR_PLACE)
             except TimeoutError:
                 raise UpstreamBusy(retry_after=10) from None
             async with AsyncExitStack() as stack:

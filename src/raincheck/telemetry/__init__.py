@@ -16,44 +16,17 @@ import structlog
 
 from raincheck.core.clock import SECOND, seconds
 from raincheck.core.errors import RaincheckError, StoreUnavailable
-from raincheck.core.model import Beat, Claimed, Fence, Finish, NewRequest, Offer, Submitted
+from raincheck.core.model import Beat, Claimed, Fence, Finish, NewRequest, Offer, Stray, Submitted
 from raincheck.core.outcome import Ended, Failure, Released, Reply, RequestError, Retry, Succeeded
 from raincheck.core.status import Status
 from raincheck.store.blobs import in_short
 from raincheck.store.protocol import Change, Leases, Requests, Store, Upkeep
+from raincheck.telemetry.codes import OF_FILES, OUR_CODES
 from raincheck.telemetry.metrics import Metrics
 from raincheck.upstream.catalogue import Member
 from raincheck.upstream.protocol import Report, Upstream, Work
 
 log = structlog.stdlib.get_logger("raincheck")
-
-OUR_CODES = frozenset(
-    (
-        "adapter_error",
-        "cancelled",
-        "deadline_exceeded",
-        "failed",
-        "handler_busy",
-        "handler_error",
-        "handler_rejected",
-        "handler_result_invalid",
-        "lease_lapsed",
-        "result_too_large",
-        "stream_not_supported",
-        "tools_not_supported",
-        "upstream_busy",
-        "upstream_cut_off",
-        "upstream_disconnected",
-        "upstream_down",
-        "upstream_error",
-        "upstream_key_refused",
-        "upstream_not_json",
-        "upstream_refused",
-        "upstream_timeout",
-        "upstream_unreachable",
-    )
-)
-"""The codes of reasons that Raincheck itself gives, all that are logged; docs/reference/errors.md explains them."""
 
 T = TypeVar("T")
 
@@ -139,6 +112,11 @@ def clock_off(lag: int) -> None:
 def stumbled(error: Exception, loop: str) -> None:
     """Log what nobody expected of one of the server's own loops; it goes on."""
     log.error("server.loop_crashed", loop=loop, exc_info=error)
+
+
+def stray_left(stray: Stray, why: str) -> None:
+    """Log that a remote job nobody wants could not be stopped for a day, and is left alone from now on."""
+    log.warning("stray.left", upstream=stray.remote.upstream, remote_id=stray.remote.id, reason=why)
 
 
 def object_store(trouble: StoreUnavailable | None) -> None:
@@ -228,7 +206,9 @@ class _ObservedRequests:
         self._moves = moves
         self._log = log.bind()
         self.get, self.place, self.attempts = inner.get, inner.place, inner.attempts
-        self.result, self.search = inner.result, inner.search
+        self.repeated, self.search = inner.repeated, inner.search
+        self.result, self.results = inner.result, inner.results
+        self.payloads, self.attachments = inner.payloads, inner.attachments
 
     async def submit(self, batch: Sequence[NewRequest]) -> list[Submitted | RaincheckError]:
         with self._moves.asked(new.id for new in batch):
@@ -342,7 +322,7 @@ class _ObservedLeases:
 
 def _code(error: RequestError | None) -> str | None:
     """The reason's code when it is one of ours: an upstream, and a function of the user's, may put anything there."""
-    if error is None or error.code in OUR_CODES:
+    if error is None or error.code in OUR_CODES | OF_FILES:
         return error and error.code
     return "upstream_error"
 
@@ -358,6 +338,7 @@ class ObservedUpstream:
         self._inner = inner
         self._took = metrics.took.labels(inner.name)
         self.start, self.close, self.probe, self.relay = inner.start, inner.close, inner.probe, inner.relay
+        self.abandon, self.takes = inner.abandon, inner.takes
 
     @property
     def name(self) -> str:
