@@ -197,6 +197,7 @@ ROWS = [
     Row("an unknown status", 400, "one of pending", param="status", call=reading("/v1/requests?status=done")),
     Row("an unknown filter", 400, "no filter", param="colour", call=reading("/v1/requests?colour=red")),
     Row("a limit of 1000", 400, "1 to 100", param="limit", call=reading("/v1/requests?limit=1000")),
+    Row("a limit in no digits of ours", 400, "1 to 100", param="limit", call=reading("/v1/requests?limit=%D9%A3")),
     Row("a strange time", 400, "RFC 3339", param="created_after", call=reading("/v1/requests?created_after=soon")),
     Row("an unknown cursor", 404, "check the id", code="not_found", call=reading("/v1/requests?after=req_nope")),
     Row("an id with NUL", 404, "check the id", code="not_found", call=reading("/v1/requests/req_%00")),

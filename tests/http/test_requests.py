@@ -42,6 +42,7 @@ async def test_the_whole_object_of_a_completed_request(server: Running) -> None:
         "result_status": 200,
         "result_url": None,
         "result_size": request["result_size"],
+        "attachments": [],
         "error": None,
     }
     assert times == sorted(times)
@@ -201,6 +202,23 @@ async def test_the_list_is_filtered_and_paged(server: Running) -> None:
     assert (first["object"], first["has_more"], rest["has_more"]) == ("list", True, False)
     assert first["first_id"] == red[2]
     assert not {"result", "attempts", "position", "eta_seconds", "waiting_for"} & set(first["data"][0])
+
+
+async def test_the_list_goes_on_in_the_order_that_was_asked_for(server: Running) -> None:
+    ordered = [await server.defer() for _ in range(4)]
+
+    async def walk(order: str) -> list[str]:
+        found, after = list[str](), ""
+        while True:
+            page = (await server.get(f"/v1/requests?limit=3&order={order}{after}")).json
+            found += [item["id"] for item in page["data"]]
+            if not page["has_more"]:
+                return found
+            after = f"&after={page['last_id']}"
+
+    assert (await walk("asc"), await walk("desc")) == (ordered, ordered[::-1])
+    refused = await server.get("/v1/requests?order=newest")
+    assert (refused.status, refused.error["param"]) == (400, "order")
 
 
 async def test_the_list_is_filtered_by_model_and_time(server: Running) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from raincheck.core.clock import FOREVER, SECOND, now
+from raincheck.core.clock import FOREVER, HOUR, SECOND, now
 from raincheck.core.model import Place, Priority, Request
 from raincheck.core.status import Status
+from raincheck.intake.links import Links
 from raincheck.intake.retrieve import Desk, waiting_reason
 from raincheck.live import Live
 from raincheck.store.sqlite import open_store
@@ -17,6 +18,7 @@ from raincheck.upstream.openai import OpenAIUpstream
 from tests.store.builders import running, submitted, success
 
 NOW = 1_790_000_000 * SECOND
+LINKS = Links(b"s" * 32, HOUR)
 EMPTY = Catalogue([], lambda: NOW)
 SERVING = Catalogue([Member(OpenAIUpstream("up", "http://127.0.0.1:9/v1"), ("m",))], lambda: NOW)
 
@@ -99,7 +101,7 @@ def test_g3_a_model_that_nobody_serves_any_more_is_named_with_what_to_do(place: 
 async def test_a_hint_wakes_whoever_waits_and_progress_of_the_moment_wins(tmp_path: Path) -> None:
     live = Live()
     async with open_store(tmp_path / "store.db", clock=now) as store:
-        desk = Desk(store.requests, EMPTY, live, now)
+        desk = Desk(store.requests, EMPTY, live, now, LINKS)
         lease = await running(store)
         request_id = lease.fence.request_id
         live.begin(lease.fence, 1)
@@ -121,7 +123,7 @@ async def test_waiting_gives_up_when_its_time_is_over(tmp_path: Path) -> None:
     async with open_store(tmp_path / "store.db", clock=now) as store:
         [request] = await submitted(store)
 
-        found = await waited(Desk(store.requests, EMPTY, Live(), now), request.id, 0.01)
+        found = await waited(Desk(store.requests, EMPTY, Live(), now, LINKS), request.id, 0.01)
 
     assert found.status is Status.PENDING
 
@@ -130,7 +132,7 @@ async def test_waiting_ends_with_the_record_as_it_stands_when_the_server_stops(t
     live = Live()
     async with open_store(tmp_path / "store.db", clock=now) as store:
         [request] = await submitted(store)
-        desk = Desk(store.requests, SERVING, live, now)
+        desk = Desk(store.requests, SERVING, live, now, LINKS)
         waiting = asyncio.create_task(waited(desk, request.id, 50))
         while not live.waiting(request.id):
             await asyncio.sleep(0)

@@ -7,12 +7,15 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 
 from raincheck.core.errors import NotFound
-from raincheck.http import chat, deferred, events, health, models, passthrough, requests, xai
+from raincheck.http import chat, deferred, events, files, health, media, models, passthrough, requests, xai
 from raincheck.http.edge import Call, Edge
 from raincheck.http.guard import Guard
 from raincheck.http.openapi import openapi_config, schemas
 from raincheck.http.problems import on_exception
 from raincheck.http.shortcut import Shortcut
+from raincheck.http.videos import native as native_videos
+from raincheck.http.videos import openai as openai_videos
+from raincheck.http.videos import xai as xai_videos
 
 PROBES = (health.live, health.ready, health.metrics)
 HANDLERS = (
@@ -32,6 +35,11 @@ HANDLERS = (
     xai.create_xai_completion,
     xai.retrieve_xai_deferred,
     xai.list_xai_models,
+    *files.HANDLERS,
+    *media.HANDLERS,
+    *native_videos.HANDLERS,
+    *openai_videos.HANDLERS,
+    *xai_videos.HANDLERS,
     *PROBES,
 )
 SHOWN_TO_PAGES = [
@@ -41,6 +49,10 @@ SHOWN_TO_PAGES = [
     "preference-applied",
     "raincheck-version",
     "raincheck-request-id",
+    "openai-poll-after-ms",
+    "accept-ranges",
+    "content-range",
+    "etag",
 ]
 
 

@@ -16,11 +16,18 @@ SMALL = 64 << 10
 class Body:
     """The body of one call: `receive` reads it, `linger` sees to the end of a call that did not read it all."""
 
-    def __init__(self, receive: Receive, announced: int | None, limit: int, seconds: float) -> None:
+    def __init__(
+        self, receive: Receive, announced: int | None, limit: int, seconds: float, *, pace: int | None = None
+    ) -> None:
+        """`seconds`: for all of it. With a `pace`, those are what it may be silent for, and then it must have come at
+        so many bytes a second: a large body takes long, and that is no fault."""
         self.announced = announced
         """Its Content-Length, None when it comes in chunks of no announced sum."""
+        self.limit = limit
+        """The bytes that are accepted."""
         self._receive = receive
-        self._limit = limit
+        self._seconds = seconds
+        self._pace = pace
         self._until = asyncio.get_running_loop().time() + seconds
         self._size = 0
         self._whole = False
@@ -34,15 +41,19 @@ class Body:
         if message["type"] == "http.request":
             self._size += len(message["body"])
             self._whole = not message["more_body"]
-            if self._size > self._limit:
-                raise TooLarge(f"The request body has more than {self._limit} bytes, which is all that is accepted.")
+            if self._size > self.limit:
+                raise TooLarge(f"The request body has more than {self.limit} bytes, which is all that is accepted.")
         return message
 
     async def _receive_in_time(self) -> HTTPReceiveMessage:
         # What asyncio.timeout_at does, in half the time: this is on the way of every submit.
         reader = asyncio.current_task()
         assert reader is not None  # noqa: S101
-        timer = asyncio.get_running_loop().call_at(self._until, self._give_up, reader)
+        loop = asyncio.get_running_loop()
+        until = self._until
+        if self._pace is not None:
+            until = min(until + self._size / self._pace, loop.time() + self._seconds)
+        timer = loop.call_at(until, self._give_up, reader)
         try:
             return cast("HTTPReceiveMessage", await self._receive())
         except asyncio.CancelledError:

@@ -44,35 +44,44 @@ def parse(path: str, body: bytes, headers: Mapping[bytes, bytes], *, prefers_asy
         raise BadInput("This path cannot be passed on; /schema lists what there is.")
     if not is_json(headers.get(b"content-type")):
         raise NotJson
-    members = _read_object(body)
-    model = _member(members, "model", _TEXT)
+    members = read_object(body)
+    model = member(members, "model", _TEXT)
     if model is None:
         raise BadInput("`model` is missing; GET /v1/models lists those that are served.", param="model")
     check_model(model)
-    deferred = bool(_member(members, "deferred", _YES_NO)) or prefers_async
+    deferred = bool(member(members, "deferred", _YES_NO)) or prefers_async
     if path == "/chat/completions":
         _check_messages(members)
-    if _member(members, "stream", _YES_NO) and deferred:
+    if member(members, "stream", _YES_NO) and deferred:
         raise BadInput(
             "A deferred request cannot be streamed to the client; leave `stream` out and read "
             "GET /v1/requests/{id}/events instead.",
             param="stream",
         )
     ours = OURS_DEFERRED if deferred else OURS
-    retry = headers.get(b"x-stainless-retry-count")
-    key = headers.get(b"idempotency-key")
     submission = Submission(
         path=path,
         model=model,
         answer_tokens=_answer_tokens(members),
         choices=_count(members.get("n")) or 1,
-        service_tier=_member(members, "service_tier", _TEXT),
+        service_tier=member(members, "service_tier", _TEXT),
         options=read_options(members.get("raincheck"), headers),
-        idempotency_key=None if key is None else key.decode("latin-1"),
-        client_retry=int(retry) if retry is not None and retry.isdigit() and len(retry) < 4 else None,
+        idempotency_key=idempotency_key(headers),
+        client_retry=client_retry(headers),
         payload=msgspec.json.encode({name: raw for name, raw in members.items() if name not in ours}),
     )
     return Parsed(submission, deferred)
+
+
+def idempotency_key(headers: Mapping[bytes, bytes]) -> str | None:
+    key = headers.get(b"idempotency-key")
+    return None if key is None else key.decode("latin-1")
+
+
+def client_retry(headers: Mapping[bytes, bytes]) -> int | None:
+    """Which retry of its own the client says this is."""
+    retry = headers.get(b"x-stainless-retry-count")
+    return int(retry) if retry is not None and retry.isdigit() and len(retry) < 4 else None
 
 
 def is_json(content_type: bytes | None) -> bool:
@@ -83,7 +92,8 @@ def is_json(content_type: bytes | None) -> bool:
     return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
 
 
-def _read_object(body: bytes) -> dict[str, msgspec.Raw]:
+def read_object(body: bytes) -> dict[str, msgspec.Raw]:
+    """The members of a JSON object that is fit to be kept. Raises BadInput."""
     if not body.strip():
         raise BadInput('The body is missing; send a JSON object such as {"model": "…", "messages": […]}.')
     if not body.isascii():
@@ -132,7 +142,7 @@ def _too_deep() -> BadInput:
     return BadInput(f"The body is nested more than {MAX_DEPTH} levels deep; flatten it.")
 
 
-def _member(members: Mapping[str, msgspec.Raw], name: str, decoder: "msgspec.json.Decoder[T | None]") -> T | None:
+def member(members: Mapping[str, msgspec.Raw], name: str, decoder: "msgspec.json.Decoder[T | None]") -> T | None:
     """A member of the decoder's type, None when it is absent or null."""
     if (raw := members.get(name)) is None:
         return None

@@ -15,7 +15,7 @@ from raincheck.http.edge import Call, edge_of
 from raincheck.http.openapi import DEFERRED
 from raincheck.http.problems import problem_of_end
 from raincheck.http.render import ticket_json
-from raincheck.http.stored import StoredAnswer
+from raincheck.http.stored import StoredAnswer, result_answer
 from raincheck.http.waiting import read, wait_of
 
 ASK_AGAIN = ("retry-after", "1")
@@ -47,7 +47,7 @@ async def outcome(call: Call, request: Request, headers: Sequence[tuple[str, str
         edge = edge_of(call)
         result = await edge.store.requests.result(request.tenant, request.id)
         if result is not None and result.blob is not None:
-            return StoredAnswer(result, edge.desk.download(result), headers)
+            return result_answer(edge.desk, result, headers)
         if result is not None:
             content_type = result.content_type.encode("latin-1", "replace")
             return Answer(result.body, result.status, headers=headers, content_type=content_type)

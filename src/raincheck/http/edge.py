@@ -11,7 +11,9 @@ from litestar.types import Scope
 from raincheck.core.clock import Clock
 from raincheck.core.settings import Settings
 from raincheck.intake.gate import Gate
+from raincheck.intake.links import Links
 from raincheck.intake.retrieve import Desk
+from raincheck.intake.uploads import Inbox
 from raincheck.live import Live
 from raincheck.store.blobs import BlobStore
 from raincheck.store.protocol import Store
@@ -37,6 +39,9 @@ class Limits:
     head_bytes: int = 8 << 10
     head_seconds: float = 30
     body_seconds: float = 60
+    """For a whole body; for uploads, how long none of it may come."""
+    upload_pace: int = 16 << 10
+    """Bytes a second that an upload comes with at least, after those first seconds."""
     keep_alive_every: float = 15
     """How often a quiet stream of events says that it is still there."""
 
@@ -65,6 +70,8 @@ class Edge:
     settings: Settings
     clock: Clock
     version: str
+    link_secret: bytes = field(repr=False)
+    """What links to files are signed with: the store's, so that all processes take each other's."""
     objects: BlobStore | None = None
     """Where big results are; None when all are in the store."""
     stopping: Callable[[], bool] = _never
@@ -74,11 +81,19 @@ class Edge:
     crashed: Callable[[Exception, str], None] = _unnoticed
     """Told of every error nobody expected, with the call's x-request-id."""
     limits: Limits = Limits()
+    links: Links = field(init=False)
     desk: Desk = field(init=False)
+    inbox: Inbox = field(init=False)
 
     def __post_init__(self) -> None:
-        desk = Desk(self.store.requests, self.catalogue, self.live, self.clock, self.objects)
+        store, clock, objects = self.store, self.clock, self.objects
+        links = Links(self.link_secret, self.settings.link_lifetime)
+        desk = Desk(store.requests, self.catalogue, self.live, clock, links, objects)
+        at_most = self.settings.media_max_bytes
+        inbox = Inbox(store.blobs, objects, store.files, store.requests, links, clock, at_most)
+        object.__setattr__(self, "links", links)
         object.__setattr__(self, "desk", desk)
+        object.__setattr__(self, "inbox", inbox)
 
 
 def edge_of(call: Call) -> Edge:
@@ -87,3 +102,15 @@ def edge_of(call: Call) -> Edge:
 
 def edge_in(scope: Scope) -> Edge:
     return cast("Edge", scope["litestar_app"].state["edge"])
+
+
+def base_of(call: Call) -> str:
+    """Where this server is reached, without a slash at the end: as the settings say, else as the caller did."""
+    if (told := edge_of(call).settings.public_url) is not None:
+        return told
+    scope = call.scope
+    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), None)
+    if host is None:  # HTTP/1.0 need not say.
+        name, port = scope["server"] or ("localhost", None)
+        host = name if port is None else f"{name}:{port}"
+    return f"{scope['scheme']}://{host}"

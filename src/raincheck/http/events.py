@@ -15,7 +15,7 @@ from raincheck.core.model import Request
 from raincheck.core.status import Status
 from raincheck.http.answer import send_stream
 from raincheck.http.auth import caller
-from raincheck.http.edge import Call, edge_of
+from raincheck.http.edge import Call, base_of, edge_of
 from raincheck.http.openapi import EVENTS
 from raincheck.http.presence import ClientGone, while_present
 from raincheck.http.render import view_json
@@ -97,7 +97,7 @@ class EventStream:
                 await watch.news(max(0.0, min(LOOK_AGAIN, patience)))
 
     async def _status(self, request: Request) -> bytes:
-        return _event("status", view_json(await edge_of(self.call).desk.complete(request)))
+        return _event("status", view_json(await edge_of(self.call).desk.complete(request), base_of(self.call)))
 
 
 class _Teller:

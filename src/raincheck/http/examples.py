@@ -69,6 +69,7 @@ REQUEST: dict[str, Any] = BRIEF | {
     "result_status": None,
     "result_url": None,
     "result_size": None,
+    "attachments": [],
 }
 CANCELLED = REQUEST | {"status": "cancelled", "ended_at": 1790000002.5, "position": None, "waiting_for": None}
 PAGE = {"object": "list", "data": [BRIEF], "first_id": ID, "last_id": ID, "has_more": False}

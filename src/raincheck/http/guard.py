@@ -22,6 +22,7 @@ from raincheck.core.ids import new_id
 from raincheck.core.settings import Settings
 from raincheck.http.body import Body
 from raincheck.http.edge import Edge
+from raincheck.http.multipart import is_form
 from raincheck.http.problems import problem_of
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -31,6 +32,26 @@ SIGNED = (
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 """On every answer."""
+MEDIA = "/media/"
+"""Below this are files that any page may show."""
+ANY_PAGE = (
+    ("cross-origin-resource-policy", "cross-origin"),
+    ("access-control-allow-origin", "*"),
+    ("access-control-expose-headers", "*"),
+)
+"""Any page may have what this is on. A link is all that it takes, and no cookie could add to that; without one,
+nothing below MEDIA can be read by the page of another site."""
+_PREFLIGHT = (
+    *ANY_PAGE,
+    ("access-control-allow-methods", "GET, HEAD"),
+    ("access-control-allow-headers", "range, if-range, if-match, if-none-match"),
+    ("access-control-max-age", "600"),
+    ("allow", "GET, HEAD, OPTIONS"),
+)
+_UPLOADS = re.compile(r"(/xai)?/v1/(files|videos(/.*)?)")
+"""Where files come in."""
+_FORM_EXTRA = 1 << 20
+"""Bytes that a form with a file in it may have beside the file."""
 PAGE = (
     (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
     (b"x-frame-options", b"DENY"),
@@ -48,6 +69,7 @@ class Guard:
         self._app = app
         self._limits = edge.limits
         self._max_body = edge.settings.max_body_bytes
+        self._max_upload = max(self._max_body, edge.settings.media_max_bytes + _FORM_EXTRA)
         self._origins = frozenset(edge.settings.cors_origins)
         self._signed = (*SIGNED, (b"raincheck-version", edge.version.encode()))
         self._host_allowed = lru_cache(256)(_host_rule(edge.settings))
@@ -60,33 +82,42 @@ class Guard:
         given = headers.get(b"x-request-id")
         request_id = given if given and _SANE_ID.fullmatch(given) else new_id("call").encode()
         scope["state"]["request_id"] = request_id.decode()
-        body = self._body(headers, receive)
+        path = scope["path"]
+        body = self._body(path, headers, receive)
         signed: list[tuple[bytes, bytes]] = [(b"x-request-id", request_id), *self._signed]
-        if scope["path"].startswith("/schema"):
+        if path.startswith("/schema"):
             signed += PAGE
+        media = path.startswith(MEDIA)
 
         async def sign(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *signed]
+                said = list(message["headers"])
+                message["headers"] = said + (_unsaid(said, signed) if media else signed)
             await send(message)
 
         answer_to = sign if body is None else body.linger(sign)
+        inner: ASGIApp = self._app
         if scope["method"] == "HEAD":
-            scope, answer_to = {**scope, "method": "GET"}, _head_of(answer_to)
+            answer_to, inner = _head_of(answer_to), _as_get(inner)
+        elif scope["method"] == "OPTIONS" and media:
+            inner = _preflight
         try:
             self._check(cast("HTTPScope", scope), headers, body)
         except RaincheckError as error:
-            await problem_of(error).answer(scope["path"])(scope, receive, answer_to)
+            await problem_of(error).answer(path)(scope, receive, answer_to)
         else:
-            await self._app(scope, receive if body is None else body.receive, answer_to)
+            await inner(scope, receive if body is None else body.receive, answer_to)
 
-    def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> Body | None:
+    def _body(self, path: str, headers: Mapping[bytes, bytes], receive: Receive) -> Body | None:
         """The body that comes with the call, bounded; None when there is none."""
         if b"transfer-encoding" in headers:
             announced = None
         elif (announced := int(headers.get(b"content-length", 0))) == 0:
             return None
-        return Body(receive, announced, self._max_body, self._limits.body_seconds)
+        seconds = self._limits.body_seconds
+        if is_form(headers.get(b"content-type")) and _UPLOADS.fullmatch(path):
+            return Body(receive, announced, self._max_upload, seconds, pace=self._limits.upload_pace)
+        return Body(receive, announced, self._max_body, seconds)
 
     def _check(self, scope: HTTPScope, headers: Mapping[bytes, bytes], body: Body | None) -> None:
         head = len(scope["raw_path"]) + len(scope["query_string"])
@@ -110,8 +141,8 @@ class Guard:
             raise HostRefused
         if scope["method"] not in SAFE_METHODS:
             self._check_origin(headers, host)
-        if body is not None and body.announced is not None and body.announced > self._max_body:
-            raise TooLarge(f"The request body has {body.announced} bytes, {self._max_body} are accepted.")
+        if body is not None and body.announced is not None and body.announced > body.limit:
+            raise TooLarge(f"The request body has {body.announced} bytes, {body.limit} are accepted.")
 
     def _check_origin(self, headers: Mapping[bytes, bytes], host: bytes | None) -> None:
         """A browser says which site a call comes from; programs that are no browsers say nothing."""
@@ -128,6 +159,12 @@ class Guard:
             raise CrossSite
 
 
+def _unsaid(said: list[tuple[bytes, bytes]], signed: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The marks that an answer does not have already: files say themselves who may show and keep them."""
+    names = {name for name, _ in said}
+    return [mark for mark in signed if mark[0] not in names]
+
+
 def _head_of(send: Send) -> Send:
     """A `send` that ends an answer after its head: HEAD is GET without the rest (RFC 9110, section 9.3.2).
 
@@ -140,6 +177,23 @@ def _head_of(send: Send) -> Send:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     return send_head
+
+
+def _as_get(app: ASGIApp) -> ASGIApp:
+    """The application, told of a HEAD as a GET of the whole: a Range means nothing to HEAD (section 14.2)."""
+
+    async def get(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [each for each in scope["headers"] if each[0] != b"range"]
+        await app(cast("HTTPScope", {**scope, "method": "GET", "headers": headers}), receive, send)
+
+    return get
+
+
+async def _preflight(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """What a page may ask of a link, whatever else the settings allow to which pages."""
+    headers = [(name.encode(), value.encode()) for name, value in _PREFLIGHT]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _host_rule(settings: Settings) -> Callable[[bytes], bool]:

@@ -26,12 +26,12 @@ async def retrieve_model(request: Call) -> Answer:
 
 
 async def all_models(call: Call) -> Answer:
-    """The list, sorted by name."""
+    """The list by name, those that only make videos last: many a program takes the first and begins to chat."""
     await caller(call, "read")
-    known = edge_of(call).catalogue.models()
-    return Answer(
-        msgspec.json.encode({"object": "list", "data": [_model(name, known[name]) for name in sorted(known)]})
-    )
+    catalogue = edge_of(call).catalogue
+    known, calls = catalogue.models(), set(catalogue.models_for("chat.completion"))
+    names = sorted(known, key=lambda name: (name not in calls, name))
+    return Answer(msgspec.json.encode({"object": "list", "data": [_model(name, known[name]) for name in names]}))
 
 
 def _model(name: str, upstreams: list[str]) -> dict[str, object]:

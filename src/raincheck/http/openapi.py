@@ -25,6 +25,8 @@ from raincheck.http import examples
 from raincheck.http.docs import DocsPage
 from raincheck.http.options import OptionsBody
 from raincheck.http.render import RequestObject
+from raincheck.http.videos.as_native import VideoObject
+from raincheck.http.videos.as_openai import OpenAIVideo
 
 ABOUT = """Submit now, collect later: a POST with `"deferred": true` or `Prefer: respond-async` is recorded and answered
 at once with an id; everything else is passed through to the upstream. Errors are `{"error": {"message", "type",
@@ -59,7 +61,7 @@ def openapi_config(version: str) -> OpenAPIConfig:
 def schemas() -> dict[str, Schema]:
     """The shapes that routes refer to by name; Litestar has no place to hand them in before it builds the document."""
     _, written = msgspec.json.schema_components(
-        [RequestObject, OptionsBody], ref_template="#/components/schemas/{name}"
+        [RequestObject, OptionsBody, VideoObject, OpenAIVideo], ref_template="#/components/schemas/{name}"
     )
     return {name: Verbatim(written=schema) for name, schema in written.items()}
 
@@ -105,7 +107,8 @@ def _content(shown: object, schema: str | None) -> dict[str, OpenAPIMediaType]:
     return {media_type: OpenAPIMediaType(schema=kind, examples={"example": Example(value=shown)})}
 
 
-def _parameter(name: str, place: str, sentence: str, kind: str = "string", *, required: bool = False) -> Parameter:
+def parameter(name: str, place: str, sentence: str, kind: str = "string", *, required: bool = False) -> Parameter:
+    """What a path, a query or a header may say."""
     schema = Verbatim(written={"type": kind})
     return Parameter(name=name, param_in=place, description=sentence, schema=schema, required=required)
 
@@ -114,30 +117,31 @@ def _error(status: int) -> tuple[str, object]:
     return examples.ERRORS[status]
 
 
-ID = _parameter("request_id", "path", "The request's id, as in `req_…`.", required=True)
-WAIT = _parameter(
+ID = parameter("request_id", "path", "The request's id, as in `req_…`.", required=True)
+WAIT = parameter(
     "wait", "query", "Seconds (0 to 60) to hold the answer until the request has ended; or `Prefer: wait=N`.", "number"
 )
-SINCE = _parameter("since", "query", "With `wait`: answer too as soon as the status is no longer this one.")
-PREFER = _parameter(
+SINCE = parameter("since", "query", "With `wait`: answer too as soon as the status is no longer this one.")
+PREFER = parameter(
     "Prefer",
     "header",
     "`respond-async` defers; `return=representation` answers with the request; `wait=N` (seconds, up to 60) holds the "
     "answer to a deferred submit until the request has ended, and then answers with the result.",
 )
-KEY = _parameter("Idempotency-Key", "header", "Submitting again with the same key and body answers with the first.")
+KEY = parameter("Idempotency-Key", "header", "Submitting again with the same key and body answers with the first.")
 FILTERS = [
-    _parameter(name, "query", sentence, kind)
+    parameter(name, "query", sentence, kind)
     for name, sentence, kind in (
         ("status", "Only requests that stand here.", "string"),
         ("model", "Only requests for this model.", "string"),
         ("queue", "Only requests in this queue.", "string"),
-        ("operation", "Only requests of this kind, as in `chat.completion`.", "string"),
+        ("operation", "Only requests of this kind, as in `chat.completion`; `video` is all on videos.", "string"),
         ("metadata[key]", "Only requests with this value in their metadata; may be given for several keys.", "string"),
         ("created_after", "Unix seconds or RFC 3339, inclusive.", "string"),
         ("created_before", "Unix seconds or RFC 3339, exclusive.", "string"),
         ("after", "The `last_id` of the page before.", "string"),
         ("limit", "1 to 100, by default 20.", "integer"),
+        ("order", "`desc`, newest first, or `asc`; `after` goes on in this order.", "string"),
     )
 ]
 
@@ -183,7 +187,8 @@ RETRIEVE = described(
     "Read a request",
     """Where it stands, why it waits, how far it is, and its result or error. A result above 1 MiB that is kept in an
     object store is not in it: `result` is null, and `result_url` says where to fetch its `result_size` bytes (a link
-    that anyone may follow for an hour, or GET /v1/requests/{id}/result of this server).""",
+    that anyone may follow for an hour, or GET /v1/requests/{id}/result of this server). `attachments` are the files
+    that it has made, each with a link that needs no key.""",
     {200: ("The request.", examples.REQUEST), 404: _error(404)},
     parameters=[ID, WAIT, SINCE],
     schema="RequestObject",
@@ -226,14 +231,14 @@ EVENTS = described(
     as they come; `dropped` counts chunks that are gone. Chunks have ids `{fence}-{number}`: with another fence the
     answer begins anew, after a `status`. The final status closes the stream.""",
     {200: ("The events.", examples.EVENTS), 404: _error(404)},
-    parameters=[ID, _parameter("Last-Event-ID", "header", "The id of the last delta seen; those after it follow.")],
+    parameters=[ID, parameter("Last-Event-ID", "header", "The id of the last delta seen; those after it follow.")],
 )
 MODELS = described("List the models", "What the upstreams serve.", {200: ("The models.", examples.MODELS)})
 MODEL = described(
     "Read a model",
     "One of the list.",
     {200: ("The model.", examples.MODEL), 404: _error(404)},
-    parameters=[_parameter("model", "path", "The model's name.", required=True)],
+    parameters=[parameter("model", "path", "The model's name.", required=True)],
 )
 PASSTHROUGH = described(
     "Any other call an upstream takes",
@@ -246,7 +251,7 @@ PASSTHROUGH = described(
         404: _error(404),
     },
     body=examples.EMBEDDING_CALL,
-    parameters=[_parameter("path", "path", "Below the upstream's base URL.", required=True), PREFER, KEY],
+    parameters=[parameter("path", "path", "Below the upstream's base URL.", required=True), PREFER, KEY],
 )
 LIVE = described("Is the process alive", "Answers as long as the process does.", {200: ("Yes.", {"status": "ok"})})
 READY = described(

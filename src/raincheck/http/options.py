@@ -81,6 +81,13 @@ def read_moment(text: str, param: str) -> int:
     return cast("int", moment(value, param))
 
 
+def read_limit(text: str, most: int) -> int:
+    """How many items of a list a query asks for. Raises BadInput."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 6 and 1 <= int(text) <= most):
+        raise BadInput(f"limit must be a whole number from 1 to {most}, not {text!r}.", param="limit")
+    return int(text)
+
+
 def number_or_text(text: str) -> float | str:
     try:
         return float(text)

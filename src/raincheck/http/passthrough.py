@@ -10,11 +10,17 @@ from raincheck.http.edge import Call
 from raincheck.http.openapi import PASSTHROUGH
 from raincheck.http.posting import post
 
+OWN = ("/videos/", "/files/", "/requests/")
+"""Below these, what is not known is unknown: no upstream is asked in this way."""
+
 
 # The second path is there because the router, once below a known folder, does not step back out of it.
 @post_route(["/v1/{path:path}", "/v1/chat/{path:path}"], operation_class=PASSTHROUGH, status_code=200, tags=["OpenAI"])
 async def pass_on(request: Call) -> ASGIApp:
-    return await post(request, request.scope["path"].removeprefix("/v1"))
+    path = request.scope["path"].removeprefix("/v1")
+    if path.startswith(OWN):
+        raise NotFound(f"There is nothing to POST to at {request.scope['path']}; /schema lists what there is.")
+    return await post(request, path)
 
 
 @get(["/v1/{path:path}", "/v1/chat/{path:path}"], include_in_schema=False)

@@ -8,9 +8,10 @@ from litestar.types import Receive
 from raincheck.core.errors import Stopping
 from raincheck.core.ids import new_id
 from raincheck.core.model import Request, Submitted, Tenant
+from raincheck.core.operations import operation_of
 from raincheck.http.answer import Answer
 from raincheck.http.auth import caller, may_read
-from raincheck.http.codec import Parsed, parse
+from raincheck.http.codec import parse
 from raincheck.http.deferred import outcome
 from raincheck.http.edge import Call, edge_of
 from raincheck.http.presence import ClientGone
@@ -19,7 +20,7 @@ from raincheck.http.render import ticket_json
 from raincheck.http.showing import shown
 from raincheck.http.stored import StoredAnswer
 from raincheck.http.waiting import Wait, preferences, preferred_wait, read, wait_on
-from raincheck.intake.admit import admit
+from raincheck.intake.admit import Submission, admit
 from raincheck.intake.gate import check_size
 from raincheck.intake.submit import submit
 
@@ -39,17 +40,17 @@ async def post(
     headers = dict(call.scope["headers"])
     preferred = preferences(call) if b"prefer" in headers else {}
     parsed = parse(path, body, headers, prefers_async="respond-async" in preferred)
-    edge.catalogue.require(parsed.submission.model)
+    edge.catalogue.require(parsed.submission.model, operation_of(path))
     if not parsed.deferred:
         submission = parsed.submission
         return RelayedAnswer(edge.relay, submission.model, submission.path, submission.payload)
-    asked = await _asked(call, preferred, headers)
-    submitted, request = await _record(call, tenant, parsed, make_id(), asked)
+    asked = await asked_of(call, preferred, headers)
+    submitted, request = await record(call, tenant, parsed.submission, make_id(), asked)
     if asked.wait is not None and request.status.final and not asked.whole:
-        return await outcome(call, request, _headers(submitted, request, asked))
+        return await outcome(call, request, told(submitted, request, asked))
     whole = asked.whole or (asked.respond_async and path != "/chat/completions")
     body = await shown(call, request) if whole else ticket_json(request)
-    return Answer(body, 202 if asked.later(request) else 200, headers=_headers(submitted, request, asked))
+    return Answer(body, 202 if asked.later(request) else 200, headers=told(submitted, request, asked))
 
 
 async def read_body(receive: Receive) -> bytes:
@@ -65,7 +66,7 @@ async def read_body(receive: Receive) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Asked:
     """What the call prefers about the answer to a submit."""
 
     respond_async: bool
@@ -87,8 +88,9 @@ class _Asked:
         return ", ".join(applied)
 
 
-async def _asked(call: Call, preferred: Mapping[str, str], headers: Mapping[bytes, bytes]) -> _Asked:
-    asked = _Asked("respond-async" in preferred, preferred.get("return") == "representation")
+async def asked_of(call: Call, preferred: Mapping[str, str], headers: Mapping[bytes, bytes]) -> Asked:
+    """What a call prefers, as far as its key may."""
+    asked = Asked("respond-async" in preferred, preferred.get("return") == "representation")
     # A key that may only write sees no results; it need not wait for them.
     if "wait" not in preferred or not await may_read(call):
         return asked
@@ -96,15 +98,15 @@ async def _asked(call: Call, preferred: Mapping[str, str], headers: Mapping[byte
     return replace(asked, wait=f"{length:g}", seconds=seconds)
 
 
-async def _record(
-    call: Call, tenant: Tenant, parsed: Parsed, fresh_id: str, asked: _Asked
+async def record(
+    call: Call, tenant: Tenant, submission: Submission, fresh_id: str, asked: Asked
 ) -> tuple[Submitted, Request]:
     """What became of the submit, and the request as it stands when the call's time to wait is over."""
     edge = edge_of(call)
     if edge.stopping():
         raise Stopping(retry_after=2)
     new = admit(
-        parsed.submission,
+        submission,
         tenant,
         new_id=fresh_id,
         max_attempts=edge.settings.max_attempts,
@@ -122,10 +124,11 @@ async def _record(
     return submitted, await read(call, tenant, submitted.request.id, wait)
 
 
-def _headers(submitted: Submitted, request: Request, asked: _Asked) -> list[tuple[str, str]]:
+def told(submitted: Submitted, request: Request, asked: Asked, *, where: str = "/v1/requests") -> list[tuple[str, str]]:
+    """The headers of the answer to a submit; `where` its requests are read."""
     headers: list[tuple[str, str]] = []
     if asked.respond_async or asked.wait is not None:
-        headers.append(("location", f"/v1/requests/{request.id}"))
+        headers.append(("location", f"{where}/{request.id}"))
     if asked.wait is not None:
         headers.append(("raincheck-request-id", request.id))
     if applied := asked.applied(request):

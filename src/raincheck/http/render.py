@@ -52,6 +52,16 @@ class AttemptObject(msgspec.Struct):
     error: ErrorObject | None
 
 
+class AttachmentObject(msgspec.Struct):
+    """A file that a request has made."""
+
+    name: str
+    content_type: str
+    size: int
+    url: str
+    """Where it can be fetched from without a key for a while."""
+
+
 class RequestObject(msgspec.Struct, kw_only=True):
     """A deferred request. Times are Unix seconds."""
 
@@ -84,11 +94,12 @@ class RequestObject(msgspec.Struct, kw_only=True):
     result_status: int | UnsetType | None = UNSET
     result_url: str | UnsetType | None = UNSET
     result_size: int | UnsetType | None = UNSET
+    attachments: list[AttachmentObject] | UnsetType = UNSET
     error: ErrorObject | None
 
 
-def view_json(view: View) -> bytes:
-    """The whole request object."""
+def view_json(view: View, base: str) -> bytes:
+    """The whole request object; `base` is this server's URL, as this caller reaches it."""
     shown = _brief(view.request)
     place, reason, result = view.place, view.waiting_for, view.result
     shown.progress, shown.progress_message = view.progress, view.progress_message
@@ -102,6 +113,10 @@ def view_json(view: View) -> bytes:
     kept_elsewhere = result is not None and result.blob is not None
     shown.result_url = (view.link or f"/v1/requests/{view.request.id}/result") if kept_elsewhere else None
     shown.result_size = result and (len(result.body) if result.size is None else result.size)
+    shown.attachments = [
+        AttachmentObject(file.attachment.name, file.attachment.content_type, file.attachment.size, base + file.path)
+        for file in view.files
+    ]
     return _encode(shown)
 
 
@@ -166,7 +181,7 @@ def _brief(request: Request) -> RequestObject:
         metadata=dict(request.metadata),
         webhook_url=request.webhook_url,
         usage=None if request.usage is None else Raw(request.usage),
-        error=_error(request.error),
+        error=error_object(request.error),
     )
 
 
@@ -177,11 +192,12 @@ def _attempt(attempt: Attempt) -> AttemptObject:
         seconds(attempt.started_at),
         seconds(attempt.ended_at),
         attempt.outcome,
-        _error(attempt.error),
+        error_object(attempt.error),
     )
 
 
-def _error(error: RequestError | None) -> ErrorObject | None:
+def error_object(error: RequestError | None) -> ErrorObject | None:
+    """Why it did not succeed, as JSON has it."""
     if error is None:
         return None
     said = error.upstream

@@ -14,8 +14,8 @@ from raincheck.http import openapi
 from raincheck.http.answer import Answer
 from raincheck.http.auth import caller
 from raincheck.http.deferred import collect
-from raincheck.http.edge import Call, edge_of
-from raincheck.http.options import read_moment
+from raincheck.http.edge import Call, base_of, edge_of
+from raincheck.http.options import read_limit, read_moment
 from raincheck.http.posting import request_id
 from raincheck.http.render import page_json, view_json
 from raincheck.http.showing import shown
@@ -30,7 +30,7 @@ async def retrieve_request(request: Call) -> Answer:
     tenant = await caller(request, "read")
     wait = wait_of(request)
     record = await read(request, tenant, _id(request), wait)
-    return Answer(view_json(await edge_of(request).desk.complete(record)), headers=wait.applied)
+    return Answer(view_json(await edge_of(request).desk.complete(record), base_of(request)), headers=wait.applied)
 
 
 @get("/v1/requests", operation_class=openapi.LIST, tags=TAGS)
@@ -69,7 +69,7 @@ async def delete_request(request: Call) -> Answer:
 @get("/v1/requests/{request_id:str}/result", operation_class=openapi.RESULT, tags=TAGS)
 async def retrieve_result(request: Call) -> ASGIApp:
     async def whole(record: Request) -> bytes:
-        return view_json(await edge_of(request).desk.complete(record))
+        return view_json(await edge_of(request).desk.complete(record), base_of(request))
 
     return await collect(request, pending=whole)
 
@@ -87,7 +87,9 @@ def query_of(params: Mapping[str, Sequence[str]]) -> Query:
             case "status":
                 query = replace(query, status=_status(value))
             case "limit":
-                query = replace(query, limit=_limit(value))
+                query = replace(query, limit=read_limit(value, MOST))
+            case "order":
+                query = replace(query, oldest_first=_oldest_first(value))
             case "created_after":
                 query = replace(query, created_after=read_moment(value, name))
             case "created_before":
@@ -112,10 +114,10 @@ def _status(text: str) -> Status:
         raise BadInput(f"status must be one of {', '.join(Status)}, not {text!r}.", param="status") from None
 
 
-def _limit(text: str) -> int:
-    if not (text.isdecimal() and len(text) < 6 and 1 <= int(text) <= MOST):
-        raise BadInput(f"limit must be a whole number from 1 to {MOST}, not {text!r}.", param="limit")
-    return int(text)
+def _oldest_first(text: str) -> bool:
+    if text not in ("asc", "desc"):
+        raise BadInput(f"order must be asc (oldest first) or desc (newest first), not {text!r}.", param="order")
+    return text == "asc"
 
 
 def _id(call: Call) -> str:

@@ -9,8 +9,8 @@ import msgspec
 
 from raincheck.core.clock import DAY, MINUTE
 from raincheck.core.errors import BadInput
-from raincheck.core.model import NewRequest, Priority, Tenant
-from raincheck.core.operations import operation_of
+from raincheck.core.model import Attachment, NewRequest, Priority, Tenant
+from raincheck.core.operations import operation_of, queue_of
 
 REPEAT_WINDOW = 15 * MINUTE
 """How long a client's own retry is recognised by its content, when it sends no idempotency key."""
@@ -55,6 +55,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """Below the upstream's base URL: `/chat/completions`."""
     model: str
     payload: bytes
+    attachments: tuple[Attachment, ...] = ()
+    """Its inputs, which the payload names."""
     answer_tokens: int | None = None
     """How long an answer may become at most; None when it does not say."""
     choices: int = 1
@@ -79,7 +81,7 @@ def admit(submission: Submission, tenant: Tenant, *, new_id: str, max_attempts: 
     return NewRequest(
         id=new_id,
         tenant=tenant.name,
-        queue=submission.model,
+        queue=queue_of(submission.model, operation),
         operation=operation,
         path=submission.path,
         model=submission.model,
@@ -94,6 +96,7 @@ def admit(submission: Submission, tenant: Tenant, *, new_id: str, max_attempts: 
         webhook_url=_webhook_url(options.webhook_url),
         tokens=_tokens(submission, operation),
         max_pending=tenant.max_pending,
+        attachments=submission.attachments,
         idempotency_key=_idempotency_key(key),
         fingerprint=_fingerprint(submission) if key is not None or repeatable else None,
         # With a key the key alone decides; content would join requests whose callers told them apart.
@@ -206,6 +209,12 @@ def _idempotency_key(key: str | None) -> str | None:
 
 
 def _fingerprint(submission: Submission) -> bytes:
-    """What makes two submissions the same, whoever sends them and whenever."""
+    """What makes two submissions the same, whoever sends them and whenever.
+
+    A file that is sent again is kept under another name: its bytes are what counts.
+    """
     options = msgspec.json.encode((submission.service_tier, submission.options), order="deterministic")
-    return sha256(b"\0".join((submission.path.encode(), options, submission.payload))).digest()
+    parts = [submission.path.encode(), options, submission.payload]
+    if submission.attachments:
+        parts.append(msgspec.json.encode([(each.name, each.digest) for each in submission.attachments]))
+    return sha256(b"\0".join(parts)).digest()

@@ -1,0 +1,193 @@
+"""/v1/files: what callers upload, to be named in requests; as OpenAI's API has it, and xAI's below /xai."""
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+from litestar import delete, get, post
+
+from raincheck.core.clock import DAY, SECOND
+from raincheck.core.errors import BadInput, Stopping
+from raincheck.core.ids import new_id
+from raincheck.core.model import File, Tenant
+from raincheck.http import file_docs
+from raincheck.http.answer import Answer
+from raincheck.http.auth import caller
+from raincheck.http.edge import Call, Edge, edge_of
+from raincheck.http.multipart import Field, Form, Upload
+from raincheck.http.options import read_limit
+from raincheck.http.stored import StoredAnswer, file_answer
+from raincheck.intake.uploads import Kept
+from raincheck.store.blobs import UNTYPED
+
+TAGS = ["Files"]
+MOST = 10_000
+DEFAULT_PURPOSE = "user_data"
+FARTHEST = 365 * DAY
+LONGEST_NAME = 255
+_PURPOSE = re.compile(r"[a-z0-9_.-]{1,64}")
+_TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+-]{1,128}(; ?[\w.-]{1,32}=[\w.-]{1,64}){0,2}", re.ASCII)
+
+
+@post(["/v1/files", "/xai/v1/files"], operation_class=file_docs.UPLOAD, status_code=200, tags=TAGS)
+async def create_file(request: Call) -> Answer:
+    tenant = await caller(request, "write")
+    edge = edge_of(request)
+    if edge.stopping():
+        raise Stopping(retry_after=2)
+    file = await _taken(request, edge, tenant)
+    try:
+        await edge.store.files.add(file)
+    except Exception:
+        await edge.inbox.drop(file.blob)
+        raise
+    return Answer(msgspec.json.encode(_shown(file)))
+
+
+@get(["/v1/files", "/xai/v1/files"], operation_class=file_docs.LIST, tags=TAGS)
+async def list_files(request: Call) -> Answer:
+    tenant = await caller(request, "read")
+    params = request.query_params
+    order = params.get("order", "desc")
+    if order not in ("asc", "desc"):
+        raise BadInput(f"order must be asc or desc, not {order!r}.", param="order")
+    page = await edge_of(request).store.files.list(
+        tenant.name,
+        purpose=params.get("purpose"),
+        after=params.get("after"),
+        limit=read_limit(params.get("limit", str(MOST)), MOST),
+        newest=order == "desc",
+    )
+    first, last = (page.files[0].id, page.files[-1].id) if page.files else (None, None)
+    shown = [_shown(file) for file in page.files]
+    return Answer(
+        msgspec.json.encode(
+            {"object": "list", "data": shown, "first_id": first, "last_id": last, "has_more": page.has_more}
+        )
+    )
+
+
+@get(["/v1/files/{file_id:str}", "/xai/v1/files/{file_id:str}"], operation_class=file_docs.RETRIEVE, tags=TAGS)
+async def retrieve_file(request: Call) -> Answer:
+    return Answer(msgspec.json.encode(_shown(await _file(request))))
+
+
+@delete(
+    ["/v1/files/{file_id:str}", "/xai/v1/files/{file_id:str}"],
+    operation_class=file_docs.DELETE,
+    status_code=200,
+    tags=TAGS,
+)
+async def delete_file(request: Call) -> Answer:
+    tenant = await caller(request, "write")
+    await edge_of(request).store.files.delete(tenant.name, _id(request))
+    return Answer(msgspec.json.encode({"id": _id(request), "object": "file", "deleted": True}))
+
+
+@get(
+    ["/v1/files/{file_id:str}/content", "/xai/v1/files/{file_id:str}/content"],
+    operation_class=file_docs.CONTENT,
+    tags=TAGS,
+)
+async def retrieve_content(request: Call) -> StoredAnswer:
+    file = await _file(request)
+    return file_answer(
+        edge_of(request).desk,
+        blob=file.blob,
+        size=file.size,
+        digest=file.digest,
+        content_type=file.content_type,
+        filename=file.filename,
+    )
+
+
+HANDLERS = (create_file, list_files, retrieve_file, delete_file, retrieve_content)
+
+
+async def _taken(call: Call, edge: Edge, tenant: Tenant) -> File:
+    """The file in a form, its body in the object store. What stands around it may come before or after it."""
+    texts: dict[str, str] = {}
+    given: tuple[Upload, Kept] | None = None
+    content_type = dict(call.scope["headers"]).get(b"content-type")
+    try:
+        async for part in Form(call.receive, content_type, at_most=tenant.max_body_bytes):
+            if isinstance(part, Field):
+                texts[part.name] = part.value
+            elif part.name != "file" or given is not None:
+                raise BadInput("Send one file a time, in the part named `file`.", param=part.name)
+            else:
+                kept = await edge.inbox.keep(part.pieces, content_type=_type(part.content_type))
+                given = part, kept
+        if given is None:
+            raise BadInput("The form has no file; send one in the part named `file`.", param="file")
+        return _record(*given, texts, tenant.name, edge.clock())
+    except Exception:
+        if given is not None:
+            await edge.inbox.drop(given[1].blob)
+        raise
+
+
+def _record(part: Upload, kept: Kept, texts: Mapping[str, str], tenant: str, now: int) -> File:
+    purpose = texts.get("purpose", DEFAULT_PURPOSE)
+    if not _PURPOSE.fullmatch(purpose):
+        raise BadInput("purpose must be a word of at most 64 small letters, digits, `_`, `-`.", param="purpose")
+    return File(
+        id=new_id("file"),
+        tenant=tenant,
+        filename=_filename(part.filename),
+        purpose=purpose,
+        content_type=_type(part.content_type),
+        size=kept.size,
+        digest=kept.digest,
+        blob=kept.blob,
+        created_at=now,
+        expires_at=_expiry(texts, now),
+    )
+
+
+def _expiry(texts: Mapping[str, str], now: int) -> int | None:
+    anchor, length = texts.get("expires_after[anchor]", "created_at"), texts.get("expires_after[seconds]")
+    if anchor != "created_at":
+        raise BadInput("expires_after[anchor] must be created_at.", param="expires_after[anchor]")
+    if length is None:
+        return None
+    if not (length.isascii() and length.isdecimal() and len(length) < 12 and 0 < int(length) * SECOND <= FARTHEST):
+        raise BadInput(
+            "expires_after[seconds] must be a whole number of seconds, at most 365 days.",
+            param="expires_after[seconds]",
+        )
+    return now + int(length) * SECOND
+
+
+def _filename(given: str | None) -> str:
+    """A name without folders and without what no terminal should print."""
+    last = re.split(r"[/\\]", given or "")[-1]
+    return "".join(char for char in last if char.isprintable())[:LONGEST_NAME] or "file"
+
+
+def _type(given: str | None) -> str:
+    """What the client says it is, as far as that can be a content type."""
+    return given if given is not None and _TYPE.fullmatch(given) else UNTYPED
+
+
+def _shown(file: File) -> dict[str, object]:
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": file.size,
+        "created_at": file.created_at // SECOND,
+        "expires_at": None if file.expires_at is None else file.expires_at // SECOND,
+        "filename": file.filename,
+        "purpose": file.purpose,
+        "status": "processed",
+        "status_details": None,
+    }
+
+
+async def _file(call: Call) -> File:
+    tenant = await caller(call, "read")
+    return await edge_of(call).store.files.get(tenant.name, _id(call))
+
+
+def _id(call: Call) -> str:
+    return call.scope["path_params"]["file_id"]
