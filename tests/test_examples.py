@@ -1,4 +1,4 @@
-"""Every example runs as a user would run it, against a real server with the embedded model behind it."""
+"""Every example runs as a user would run it, against a real server with the embedded upstreams behind it."""
 
 import asyncio
 import os
@@ -11,8 +11,8 @@ import pytest_asyncio
 
 from tests.stories.processes import HOUSE, Server, free_port
 
-# handler.py is no client: it is served, and tests/upstream/test_python.py does that.
-CLIENTS = sorted(path.name for path in (HOUSE / "examples").glob("*.py") if path.name != "handler.py")
+# Handlers are no clients: they are served, in tests/upstream/test_python.py and tests/dispatch/test_handlers.py.
+CLIENTS = sorted(path.name for path in (HOUSE / "examples").glob("*.py") if not path.stem.endswith("handler"))
 
 pytestmark = [
     pytest.mark.model,
@@ -22,9 +22,14 @@ pytestmark = [
 ]
 
 
+VIDEOS = sorted(path.name for path in (HOUSE / "examples" / "videos").glob("*.py"))
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Server]:
-    server = Server(tmp_path_factory.mktemp("examples"), None, free_port())
+    """With what the examples ask for: the embedded model, and the renderer under the name that the guide uses."""
+    config = ("--config", str(HOUSE / "examples" / "raincheck.toml"))
+    server = Server(tmp_path_factory.mktemp("examples"), None, free_port(), config)
     process = await server.start()
     yield server
     await process.terminate()
@@ -32,9 +37,19 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Ser
 
 @pytest.mark.parametrize("example", CLIENTS)
 async def test_the_example_runs(server: Server, example: str) -> None:
+    assert (await run(server, HOUSE / "examples" / example)).strip()
+
+
+@pytest.mark.parametrize("example", VIDEOS)
+async def test_the_example_with_videos_runs(server: Server, example: str) -> None:
+    assert (await run(server, HOUSE / "examples" / "videos" / example)).strip()
+
+
+async def run(server: Server, example: Path) -> str:
+    """What it prints; it must end well."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        HOUSE / "examples" / example,
+        example,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "RAINCHECK_BASE_URL": server.base_url},
@@ -43,4 +58,4 @@ async def test_the_example_runs(server: Server, example: str) -> None:
     async with asyncio.timeout(120):
         stdout, stderr = await process.communicate()
     assert process.returncode == 0, stderr.decode()
-    assert stdout.strip()
+    return stdout.decode()

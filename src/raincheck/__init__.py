@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         RequestFailed,
         StillRunning,
         Ticket,
+        Video,
         WaitStopped,
         WaitTimeout,
     )
@@ -40,6 +41,7 @@ __all__ = [
     "RequestFailed",
     "StillRunning",
     "Ticket",
+    "Video",
     "WaitStopped",
     "WaitTimeout",
     "__version__",

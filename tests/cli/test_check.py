@@ -15,7 +15,6 @@ from raincheck.core.settings import (
     SETTINGS,
     UPSTREAM_SETTINGS,
     Settings,
-    UpstreamSettings,
 )
 from tests.cli.desk import Ended, run
 
@@ -30,7 +29,7 @@ def test_a_good_configuration_is_exit_code_0(tmp_path: Path):
     ended = run("check", "--config", a_file(tmp_path, "lease = 30"))
     assert ended.code == 0
     assert ended.lines[0].endswith("raincheck.toml: no errors, no warnings")
-    assert ended.lines[1] == "would serve local (local) on 127.0.0.1:8421"
+    assert ended.lines[1] == "would serve local (local), preview (preview) on 127.0.0.1:8421"
 
 
 def test_errors_and_warnings_are_told_apart(tmp_path: Path):
@@ -53,9 +52,8 @@ def test_an_open_bind_is_a_warning(tmp_path: Path):
 
 
 def test_the_sample_is_valid_and_says_only_defaults(tmp_path: Path):
-    local = UpstreamSettings(name="local", kind="local", max_concurrency=2)
     sampled = load(Path(a_file(tmp_path, sample_file())), environ={})
-    assert replace(sampled, blobs_url=None) == Settings(upstreams=(local,))
+    assert replace(sampled, blobs_url=None) == Settings()
     assert run("check", "--sample").stdout == sample_file()
 
 
@@ -132,7 +130,7 @@ def test_what_a_worker_refuses_is_an_error(tmp_path: Path):
 
 def test_programs_are_told_the_facts_too(tmp_path: Path):
     told = run("check", "--config", a_file(tmp_path, "lease = 30"), "--json").json
-    assert told["facts"][0] == "would serve local (local) on 127.0.0.1:8421"
+    assert told["facts"][0] == "would serve local (local), preview (preview) on 127.0.0.1:8421"
 
 
 def test_a_password_in_the_file_is_a_warning_that_names_the_variable(tmp_path: Path):
@@ -167,3 +165,16 @@ def test_a_bucket_that_cannot_be_reached_is_an_error_that_says_what_to_look_at(m
     assert "error: The bucket for big results" in ended.stdout
     assert "AWS_ENDPOINT_URL" in ended.stdout
     assert "hush" not in ended.stdout + ended.stderr
+
+
+def test_what_the_renderer_lacks_is_told_and_an_error_where_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "no-such-ffmpeg")
+    ended = run("check", "--config", a_file(tmp_path, ""))
+    assert ended.code == 0
+    assert "videos: none: the preview renderer needs ffmpeg: pip install 'raincheck[preview]'" in ended.lines
+    ended = run("check", "--config", a_file(tmp_path, '[[upstream]]\nname = "films"\nkind = "preview"'))
+    assert ended.code == 1
+    assert "error: upstream films (needed by all but `serve --no-worker`): The upstream 'films'" in ended.stdout
+    assert 'needs ffmpeg: pip install "raincheck[preview]"' in ended.stdout

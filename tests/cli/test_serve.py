@@ -4,11 +4,16 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from raincheck.cli.serve import server_url
-from raincheck.core.settings import Settings
+from raincheck.app import App
+from raincheck.cli.serve import server_url, standing
+from raincheck.core.clock import now
+from raincheck.core.settings import Settings, UpstreamSettings
+from raincheck.upstream.catalogue import Catalogue
 from tests.cli.desk import run
 
 
@@ -49,3 +54,12 @@ def test_a_taken_port_is_told_with_what_to_do(tmp_path: Path):
 )
 def test_the_address_is_one_that_can_be_opened(host: str, url: str):
     assert server_url(Settings(host=host)) == url
+
+
+def test_the_banner_says_what_the_renderer_lacks(monkeypatch: pytest.MonkeyPatch):
+    embedded = Settings(upstreams=(UpstreamSettings(name="local", kind="local"),))
+    app = cast("App", SimpleNamespace(settings=embedded, catalogue=Catalogue([], now)))
+    assert [label for label, _ in standing(app)] == ["store"]
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "no-such-ffmpeg")
+    assert standing(app)[-1][0] == "videos"
+    assert "raincheck\\[preview]" in standing(app)[-1][1]

@@ -8,12 +8,14 @@ import pytest
 from raincheck import AsyncRaincheck, AsyncTicket, Raincheck, Ticket
 from raincheck.client.chat import AsyncDeferrableCompletions, DeferrableCompletions
 from raincheck.client.requests import AsyncRequests, Requests
+from raincheck.client.videos import AsyncDeferrableVideos, DeferrableVideos
 
 TWINS: list[tuple[type, type]] = [
     (Raincheck, AsyncRaincheck),
     (Ticket, AsyncTicket),
     (Requests, AsyncRequests),
     (DeferrableCompletions, AsyncDeferrableCompletions),
+    (DeferrableVideos, AsyncDeferrableVideos),
 ]
 SAME_BUT_FOR = ("BlockingWaitOptions", "WaitOptions"), ("Callable[[], Awaitable[str]]", "Callable[[], str]")
 

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from openai.types.chat import ChatCompletion
 from raincheck import AsyncRaincheck, Raincheck
 from raincheck.client import UnexpectedAnswer, UnexpectedResult
 from tests.client.servers import VERSION, Answer, Asked, ScriptedServer, a_record
+from tests.server import running_server
 
 
 def three_in_two_pages(asked: Asked) -> Answer:
@@ -154,3 +156,11 @@ def test_an_idempotency_key_that_no_header_can_carry_is_refused_before_the_call(
             with pytest.raises(ValueError, match="idempotency_key"):
                 client.requests.submit("/embeddings", body={}, idempotency_key=key)
     assert server.asked == []
+
+
+async def test_cancelling_what_has_ended_brings_its_record(tmp_path: Path) -> None:
+    async with running_server(tmp_path) as server, AsyncRaincheck(base_url=server.base_url) as client:
+        ticket = await client.chat.completions.defer(model="m", messages=[{"role": "user", "content": "Hello?"}])
+        await ticket.wait()
+        assert (await client.requests.cancel(ticket.id)).status == "completed"
+        assert (await ticket.cancel()).status == "completed"

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from raincheck.cli.exits import Code
+from raincheck.cli.extras import without_renderer
 from raincheck.cli.options import AsJson, Config
 from raincheck.cli.reach import reach
 from raincheck.core.configuration import Reading, read
@@ -28,7 +29,8 @@ def check(
     reference: Annotated[bool, typer.Option("--reference", help="Print the settings' reference as Markdown.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check the configuration, knock at the PostgreSQL and the bucket that it names, and import its handlers.
+    """Check the configuration, knock at the PostgreSQL and the bucket that it names, and look for what its upstreams
+    need here.
 
     Exits 1 when there are errors; warnings are told apart.
 
@@ -59,7 +61,9 @@ def _look(reading: Reading) -> list[str]:
     reading.errors += reached.errors
     reading.warnings += reached.warnings
     served = ", ".join(f"{one.name} ({one.kind})" for one in settings.upstreams)
-    return [f"would serve {served} on {settings.host}:{settings.port}", *reached.facts]
+    lack = without_renderer(settings)
+    videos = [] if lack is None else [f"videos: {lack}"]
+    return [f"would serve {served} on {settings.host}:{settings.port}", *videos, *reached.facts]
 
 
 def _show(reading: Reading, facts: Sequence[str], as_json: bool) -> None:

@@ -31,6 +31,9 @@ QUESTIONS = (
     ("Tell me a short story about a farmer who waits for rain.", 140),
 )
 """What a model of 135M parameters can be asked without blushing, with the longest answer in tokens."""
+VIDEO_MODEL = "preview"
+CLIP = "A rocket launching into space"
+CLIP_SECONDS = 3
 LOOK_EVERY = 0.1
 
 
@@ -48,7 +51,7 @@ def demo(
     base_url: BaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """See it work. A real language model answers while its server is killed and started again.
+    """See it work. A real language model answers, and a clip is drawn, while their server is killed and started again.
 
     Uses the server at RAINCHECK_BASE_URL (or the default address) if one runs, and never kills that one. Otherwise it
     starts its own in a temporary folder and removes it afterwards.
@@ -106,9 +109,15 @@ def _submit(client: "Raincheck", model: str, out: "Console") -> list[Asked]:
         }
         ticket = client.requests.submit("/chat/completions", body=body)
         asked.append(Asked(question, ticket.request))
+    models = [model]
+    if any(each.id == VIDEO_MODEL for each in client.models.list()):
+        clip = {"model": VIDEO_MODEL, "prompt": CLIP, "seconds": CLIP_SECONDS}
+        asked.append(Asked(f"{CLIP} (a clip)", client.requests.submit("/videos/generations", body=clip).request))
+        models.append(VIDEO_MODEL)
     took = (time.monotonic() - began) * 1000
     out.print(
-        f"Submitted {len(asked)} requests to [bold]{model}[/] in {took:.0f} ms; each is on disk. Now they wait:\n"
+        f"Submitted {len(asked)} requests to [bold]{' and '.join(models)}[/] in {took:.0f} ms; each is on disk. "
+        "Now they wait:\n"
     )
     return asked
 
@@ -183,6 +192,7 @@ def _next_steps(own: bool) -> str:
     return f"""
 What to try next:
 {start}  raincheck submit "What is the capital of Japan?" --wait
+  raincheck videos generate "A rocket launching into space" -o rocket.mp4
   raincheck list
 
   curl {DEFAULT_URL}/v1/chat/completions -H 'content-type: application/json' -d \\

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from raincheck.cli.exits import Code, Problem
-from raincheck.core.configuration import load
+from raincheck.core.configuration import lacks_to_draw, load
 from raincheck.core.settings import Settings, is_postgresql
 
 
@@ -32,6 +32,14 @@ def need_local() -> None:
             "the embedded model needs xllamacpp: pip install 'raincheck[local]'. "
             "Or serve another one: raincheck serve --upstream http://127.0.0.1:8000/v1"
         )
+
+
+def without_renderer(settings: Settings) -> str | None:
+    """What to say where the embedded upstreams are served and the one for videos is not among them."""
+    lacks = lacks_to_draw()
+    if not lacks or {one.kind for one in settings.upstreams} != {"local"}:
+        return None
+    return f"none: the preview renderer needs {', '.join(lacks)}: pip install 'raincheck[preview]'"
 
 
 def settings_for(config: str | None, flags: Mapping[str, object]) -> Settings:

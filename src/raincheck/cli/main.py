@@ -17,6 +17,7 @@ from raincheck.cli import (
     store,
     submit,
     tenants,
+    videos,
     wait,
     work,
     workers,
@@ -90,8 +91,10 @@ app.command("status")(ask.status)
 app.command("list")(ask.list_)
 app.command("cancel")(manage.cancel)
 app.command("requeue")(manage.requeue)
+app.command("download")(videos.download)
 app.command("check")(check.check)
 app.command("workers")(workers.workers)
+app.add_typer(videos.app, name="videos")
 app.add_typer(limits.queues, name="queues")
 app.add_typer(limits.upstreams, name="upstreams")
 app.add_typer(keys.app, name="keys")

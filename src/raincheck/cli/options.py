@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 import typer
 
-from raincheck.core.settings import LOCAL_CONCURRENCY
 from raincheck.core.units import Unit
 
 JSON_ASKED = "raincheck.json"
@@ -77,7 +76,7 @@ MaxConcurrency = Annotated[
     typer.Option(
         "--max-concurrency",
         metavar="N",
-        help=f"Requests running at once per upstream, or auto. [default: 32; embedded: {LOCAL_CONCURRENCY}]",
+        help="Requests running at once per upstream, or auto. [default: 32; embedded: 2, preview: 1]",
     ),
 ]
 ModelPath = Annotated[

@@ -31,9 +31,11 @@ async def reach(settings: Settings) -> Reached:
     with _noting(found):
         await _reach_blobs(settings, found)
     for upstream in settings.upstreams:
-        if upstream.handler is not None:
-            with _noting(found, f"upstream {upstream.name} (needed by all but `serve --no-worker`): "):
+        with _noting(found, f"upstream {upstream.name} (needed by all but `serve --no-worker`): "):
+            if upstream.handler is not None:
                 _look_at_handler(upstream.handler)
+            elif upstream.kind == "preview":
+                await _look_at_renderer(upstream.name)
     return found
 
 
@@ -51,6 +53,13 @@ def _look_at_handler(handler: str) -> None:
     from raincheck.upstream.python.function import load
 
     load(handler)
+
+
+async def _look_at_renderer(name: str) -> None:
+    """Start it, as each worker will."""
+    from raincheck.upstream.preview import PreviewUpstream
+
+    await PreviewUpstream(name).start()
 
 
 async def _reach_postgresql(url: str, found: Reached) -> None:

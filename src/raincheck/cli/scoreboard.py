@@ -60,7 +60,7 @@ def _table(rows: Sequence[Row]) -> Table:
     for question, request in rows:
         share = 1.0 if request.status == "completed" else (request.progress or 0.0)
         table.add_row(
-            f"req_…{request.id[-6:]}",
+            f"{request.id.partition('_')[0]}_…{request.id[-6:]}",
             question,
             Text(request.status, style=COLOURS[request.status]),
             "" if request.position is None else str(request.position),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raincheck.cli.extras import need_local, need_server, need_store, settings_for
+from raincheck.cli.extras import need_local, need_server, need_store, settings_for, without_renderer
 from raincheck.cli.model import pull_progress
 from raincheck.cli.options import AsJson, Config, MaxConcurrency, ModelPath, StoreUrl, Upstreams
 from raincheck.cli.show import console
@@ -134,6 +134,8 @@ def standing(app: "App") -> list[tuple[str, str]]:
         models = ", ".join(sorted(member.models())) or "no models listed"
         state = models if member.down_since is None else f"[yellow]down: {escape(member.down_reason or '')}[/]"
         lines.append(("upstream", f"{escape(member.name)}: {state} ({_places(member)})"))
+    if (lack := without_renderer(app.settings)) is not None:
+        lines.append(("videos", f"[yellow]{escape(lack)}[/]"))
     return lines
 
 

@@ -36,10 +36,15 @@ def print_record(request: "Request") -> None:
 
 
 def answer_text(result: object) -> str:
-    """What a person wants to read of a result: the text of a completion, else the JSON."""
+    """What a person wants to read of a result: the text of a completion, the measures of a video, else the JSON."""
     if result is None:
         return ""
-    choices = cast("Mapping[str, object]", result).get("choices") if isinstance(result, dict) else None
+    members = cast("Mapping[str, object]", result) if isinstance(result, dict) else dict[str, object]()
+    if members.get("object") == "video":
+        known = {name: members.get(name) for name in ("seconds", "width", "height")}
+        told = "{seconds:g} s, {width}x{height}, ".format(**known) if all(known.values()) else ""
+        return f"a video, {told}by {members.get('model')}: `raincheck download` fetches it"
+    choices = members.get("choices")
     texts = [_choice_text(choice) for choice in cast("Sequence[object]", choices)] if isinstance(choices, list) else []
     if texts and all(text is not None for text in texts):
         return "\n\n".join(text or "" for text in texts)

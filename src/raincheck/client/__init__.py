@@ -15,12 +15,23 @@ from raincheck.client.errors import (
     WaitTimeout,
 )
 from raincheck.client.events import Event
-from raincheck.client.models import Attempt, Request, RequestDeleted, RequestError, Status, UpstreamError, WaitingFor
+from raincheck.client.models import (
+    Attachment,
+    Attempt,
+    Request,
+    RequestDeleted,
+    RequestError,
+    Status,
+    UpstreamError,
+    WaitingFor,
+)
 from raincheck.client.ticket import AsyncTicket, Ticket
+from raincheck.client.video import Video, VideoFile
 
 __all__ = [
     "AsyncRaincheck",
     "AsyncTicket",
+    "Attachment",
     "Attempt",
     "Event",
     "NoRequestId",
@@ -39,6 +50,8 @@ __all__ = [
     "UnexpectedAnswer",
     "UnexpectedResult",
     "UpstreamError",
+    "Video",
+    "VideoFile",
     "WaitStopped",
     "WaitTimeout",
     "WaitingFor",

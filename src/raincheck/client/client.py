@@ -12,6 +12,7 @@ from raincheck.client.chat import AsyncDeferrableChat, DeferrableChat
 from raincheck.client.requests import AsyncRequests, Requests
 from raincheck.client.submitting import header_text
 from raincheck.client.twins import share_docs
+from raincheck.client.videos import AsyncDeferrableVideos, DeferrableVideos
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8421"
 PLACEHOLDER_KEY = "no-key"
@@ -19,7 +20,8 @@ PLACEHOLDER_KEY = "no-key"
 
 
 class Raincheck(OpenAI):
-    """An `openai.OpenAI` client with `chat.completions.create_and_wait`, `chat.completions.defer` and `requests`.
+    """An `openai.OpenAI` client with `chat.completions.create_and_wait`, `chat.completions.defer`, `videos.generate`
+    and its kin, and `requests`.
 
     `base_url` is that of any server that speaks the deferred protocol: the argument, else RAINCHECK_BASE_URL, else
     http://127.0.0.1:8421; /v1 is appended when it has no path. `api_key` is the argument, else RAINCHECK_API_KEY, else
@@ -42,6 +44,10 @@ class Raincheck(OpenAI):
         return DeferrableChat(self)
 
     @cached_property
+    def videos(self) -> DeferrableVideos:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return DeferrableVideos(self)
+
+    @cached_property
     def requests(self) -> Requests:
         """Every request by its id: look, list, wait, cancel; and `submit` to defer any other call."""
         return Requests(self)
@@ -60,6 +66,10 @@ class AsyncRaincheck(AsyncOpenAI):
     @cached_property
     def chat(self) -> AsyncDeferrableChat:  # pyright: ignore[reportIncompatibleMethodOverride]
         return AsyncDeferrableChat(self)
+
+    @cached_property
+    def videos(self) -> AsyncDeferrableVideos:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return AsyncDeferrableVideos(self)
 
     @cached_property
     def requests(self) -> AsyncRequests:

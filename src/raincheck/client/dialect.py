@@ -45,6 +45,10 @@ def request_path(request_id: str, action: str = "") -> str:
     return f"/requests/{_segment(request_id)}{action}"
 
 
+def video_path(video_id: str, part: str = "") -> str:
+    return f"/videos/{_segment(video_id)}{part}"
+
+
 def deferred_path(request_id: str) -> str:
     return f"/chat/deferred-completion/{_segment(request_id)}"
 

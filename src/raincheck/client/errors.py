@@ -134,4 +134,5 @@ def _reason(error: RequestError | None) -> str:
     if error.upstream is None:
         return f": {error.message}"
     status = f" answered {error.upstream.status}" if error.upstream.status else ""
-    return f": {error.message} (upstream {error.upstream.name or 'unnamed'}{status}: {str(error.upstream.body)[:500]})"
+    said = "" if error.upstream.body is None else f": {str(error.upstream.body)[:500]}"
+    return f": {error.message} (upstream {error.upstream.name or 'unnamed'}{status}{said})"

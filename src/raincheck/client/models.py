@@ -43,6 +43,16 @@ class Attempt(BaseModel):
     error: RequestError | None = None
 
 
+class Attachment(BaseModel):
+    """A file that a request made. `url` can be followed without a key until it expires; each read makes a new one."""
+
+    name: str
+    content_type: str | None = None
+    size: int | None = None
+    """In bytes."""
+    url: str | None = None
+
+
 class Request(BaseModel):
     """One call to be made later, as the server knows it. Times are Unix seconds.
 
@@ -82,6 +92,8 @@ class Request(BaseModel):
     """Where a result is that is too large to be in the record: `client.requests.result` fetches it."""
     result_size: int | None = None
     """In bytes."""
+    attachments: list[Attachment] | None = None
+    """Files that it made; `client.requests.download` fetches them."""
     error: RequestError | None = None
 
     @property
@@ -98,13 +110,14 @@ class RequestDeleted(BaseModel):
     deleted: bool = True
 
 
-def describe(request: Request) -> str:
-    """A request's state in a few words: `pending, position 3, about 4 s, 2 requests are ahead`."""
+def describe(request: Request, *, share: bool = True) -> str:
+    """A request's state in a few words: `pending, position 3, about 4 s, 2 requests are ahead`. Without `share`, for
+    where a bar shows how far it is."""
     words: list[str] = [request.status]
     if request.status == "pending" and request.position is not None:
         words.append(f"position {'about ' if request.position_estimated else ''}{request.position}")
     if not request.ended:
-        if request.progress:
+        if request.progress and share:
             words.append(f"{request.progress:.0%}")
         if request.progress_message:
             words.append(request.progress_message)

@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime
+from os import PathLike
+from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 import httpx2
@@ -10,7 +12,9 @@ from openai._base_client import AsyncPaginator
 from openai.pagination import AsyncCursorPage, SyncCursorPage
 
 from raincheck.client import events
+from raincheck.client.cancelling import acancel, cancel
 from raincheck.client.dialect import Dialect, request_path
+from raincheck.client.downloads import adownload, attachment, download
 from raincheck.client.drivers import arun, run
 from raincheck.client.errors import UnexpectedAnswer
 from raincheck.client.models import Request, RequestDeleted, Status
@@ -94,7 +98,7 @@ class Requests:
 
     def cancel(self, request_id: str) -> Request:
         """Cancel it: a pending one is never sent upstream, a running one is aborted. Harmless on one that has ended."""
-        return self._client.post(request_path(request_id, "/cancel"), cast_to=Request)
+        return cancel(self._client, request_path(request_id), Request)
 
     def requeue(self, request_id: str) -> Request:
         """Submit a copy of a request that ended, and return the copy: it has an id of its own."""
@@ -112,6 +116,11 @@ class Requests:
         """The result in openai's types if it is there by now, else None. Raises `RequestFailed`, `RequestCancelled` or
         `RequestExpired` when the request ended without one."""
         return self._ticket(request_id, cast_to).result()
+
+    def download(self, request_id: str, name: str, to: str | PathLike[str] = ".", *, progress: bool = False) -> Path:
+        """Fetch one of the request's `attachments` by its name and return where it is: `to`, or in that folder under
+        its own name. It appears when it is whole; a connection that breaks is taken up again where it broke."""
+        return download(self._client, attachment(request_id, name), Path(to), progress=progress)
 
     @overload
     def wait(self, request_id: str, *, cast_to: type[T], **patience: Unpack[BlockingWaitOptions]) -> T: ...
@@ -159,7 +168,7 @@ class AsyncRequests:
         return self._client.get_api_list("/requests", model=Request, page=_AsyncRequestPage, options=_query(filters))
 
     async def cancel(self, request_id: str) -> Request:
-        return await self._client.post(request_path(request_id, "/cancel"), cast_to=Request)
+        return await acancel(self._client, request_path(request_id), Request)
 
     async def requeue(self, request_id: str) -> Request:
         return await self._client.post(request_path(request_id, "/requeue"), cast_to=Request, options=_ONCE)
@@ -173,6 +182,11 @@ class AsyncRequests:
     async def result(self, request_id: str, *, cast_to: None = None) -> Any: ...
     async def result(self, request_id: str, *, cast_to: Any = None) -> Any:
         return await self._ticket(request_id, cast_to).result()
+
+    async def download(
+        self, request_id: str, name: str, to: str | PathLike[str] = ".", *, progress: bool = False
+    ) -> Path:
+        return await adownload(self._client, attachment(request_id, name), Path(to), progress=progress)
 
     @overload
     async def wait(self, request_id: str, *, cast_to: type[T], **patience: Unpack[WaitOptions]) -> T: ...

@@ -2,11 +2,13 @@
 
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Generic, TypedDict, TypeVar
+from typing import Generic, TypeVar
 
 from openai import AsyncOpenAI, OpenAI
+from typing_extensions import TypedDict
 
 from raincheck.client import events, flows
+from raincheck.client.cancelling import acancel, cancel
 from raincheck.client.dialect import Dialect, request_path
 from raincheck.client.drivers import arun, run
 from raincheck.client.errors import StillRunning
@@ -123,7 +125,7 @@ class Ticket(_Ticket[T]):
     def cancel(self) -> Request:
         """Cancel the request: a pending one is never sent upstream, a running one is aborted. Harmless on one that has
         ended, whose record is returned as it is."""
-        self.request = self._client.post(request_path(self.id, "/cancel"), cast_to=Request)
+        self.request = cancel(self._client, request_path(self.id), Request)
         return self.request
 
     def events(self) -> Iterator[events.Event]:
@@ -170,7 +172,7 @@ class AsyncTicket(_Ticket[T]):
         return await arun(collect(request, self._cast_to), self._client) if request.ended else None
 
     async def cancel(self) -> Request:
-        self.request = await self._client.post(request_path(self.id, "/cancel"), cast_to=Request)
+        self.request = await acancel(self._client, request_path(self.id), Request)
         return self.request
 
     def events(self) -> AsyncIterator[events.Event]:

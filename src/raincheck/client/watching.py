@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from raincheck.client.models import Request, describe
 
@@ -54,22 +55,27 @@ def _changes_only(on_update: Observer) -> Observer:
 
 def _bar(console: Console) -> Progress:
     return Progress(
-        TextColumn("{task.fields[id]}"),
         BarColumn(bar_width=24),
         TaskProgressColumn(),
-        TextColumn("{task.description}"),
         TimeElapsedColumn(),
+        # Last, so that on a narrow terminal it is the words that are cut.
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
         console=console,
     )
 
 
 def _drawn(bar: Progress) -> Observer:
-    """The bar pulses while there is no figure to show: a pending request, or a worker that reports none."""
-    task = bar.add_task("submitted", total=None, id="")
+    """The bar pulses while there is no figure to show: a pending request, or a worker that reports none. The id stands
+    above it, whole, for whoever wants to come back."""
+    task = bar.add_task("submitted", total=None)
+    named = list[str]()
 
     def told(request: Request) -> None:
+        if not named:
+            named.append(request.id)
+            bar.console.print(request.id, highlight=False, markup=False, soft_wrap=True)
         share = 1.0 if request.status == "completed" else request.progress
         total = None if share is None else 1.0
-        bar.update(task, description=describe(request), total=total, completed=share or 0.0, id=request.id)
+        bar.update(task, description=describe(request, share=False), total=total, completed=share or 0.0)
 
     return told
