@@ -135,14 +135,27 @@ def events_page() -> str:
 REASONS = {
     "adapter_error": "A fault in Raincheck's own code for this kind of upstream. Tried again.",
     "cancelled": "The request was cancelled.",
+    "caption_not_drawable": "No font on the server has some letter of the caption. Final.",
     "deadline_exceeded": "The deadline passed; the last attempt's error is inside when there was one.",
+    "edit_not_understood": "A part of the prompt is no edit that the renderer knows; the message lists them. Final.",
     "failed": "The record has no other reason.",
+    "files_need_deferral": "Your function works with files, and its caller waits for the answer: defer it. Final.",
     "handler_busy": "Your function raised `Busy`, or cancelled calls of it still hold every place. Not counted.",
     "handler_error": "Your function raised an exception. Tried again.",
     "handler_rejected": "Your function raised `Reject` without a code of its own. Final.",
     "handler_result_invalid": "What your function returned is no JSON. Final.",
+    "input_missing": "The payload has no such input as your function asked for. Final.",
+    "invalid_request": "The payload is not valid; the message says what is wrong. Final.",
     "lease_lapsed": "The worker was not heard of for a whole lease; it may have crashed. Tried again.",
+    "media_refused": "An input cannot be used: what it is, where it is, its size or its length. Final.",
+    "moderation_blocked": "The upstream's moderation let no video through. Final.",
+    "preview_limit": "The preview renderer cannot make that; the message says the range. Final.",
+    "remote_job_failed": "The upstream began the job and could not finish it. Tried again.",
+    "remote_job_lost": "The upstream no longer knows the job that it had begun; the next attempt begins another.",
+    "remote_result_refused": "The upstream finished the job, and its file cannot be fetched or used.",
+    "renderer_crashed": "The renderer's process ended midway. Tried again.",
     "result_too_large": "The upstream's answer is larger than 64 MiB. Final.",
+    "scratch_full": "There is no room for the file in the scratch folder. Tried again.",
     "stream_not_supported": "A Python handler cannot stream to a caller who waits; defer the request. Final.",
     "tools_not_supported": "The embedded model has no tool calling. Final.",
     "upstream_busy": "The upstream answered 429 without a code of its own: the queue pauses. Not counted.",
@@ -152,9 +165,11 @@ REASONS = {
     "upstream_error": "The upstream answered with an error that has no code of its own; `upstream` has all of it.",
     "upstream_key_refused": "The upstream refused Raincheck's own API key: check its `api_key_env`. Final.",
     "upstream_not_json": "The upstream's answer is no JSON. Tried again.",
+    "upstream_not_video": "What the upstream sent is no video. Tried again.",
     "upstream_refused": "The same, for a call that was passed through.",
     "upstream_timeout": "The upstream sent nothing for longer than its `silence_timeout`. Tried again.",
     "upstream_unreachable": "No connection to the upstream could be made. Not counted.",
+    "videos_are_deferred": "A video cannot be made while the caller waits; defer the request. Final.",
 }
 
 
@@ -221,7 +236,7 @@ def _errors() -> list[Any]:
     ]
 
 
-_CODE_AT = {"RequestError": 2, "transient": 1, "_failure": 2}
+_CODE_AT = {"RequestError": 2, "transient": 1, "_failure": 2, "Reject": 1, "Refused": 1}
 """Which argument is the code, in the calls that make reasons."""
 
 
@@ -326,6 +341,7 @@ LOG_EVENTS = {
     "server.stopping": "SIGTERM or SIGINT came: nothing is claimed any more, `running` attempts may finish.",
     "store.down": "The store cannot be written: running attempts go on, and their outcomes are kept until it can.",
     "store.up": "The store can be written again.",
+    "stray.left": "A remote job that nobody wants could not be stopped for a day, and is left alone from now on.",
     "upstream.down": "An upstream could not be reached; it is probed until it answers.",
     "upstream.up": "An upstream that was down answers again.",
     "worker.started": "`raincheck work` takes requests, under the name in `raincheck workers`.",
