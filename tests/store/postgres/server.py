@@ -82,8 +82,11 @@ class PostgresServer:
         self._signal({"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode])
 
     def kill(self) -> None:
-        """`kill -9`."""
+        """`kill -9`. Its backends end when they notice, which is waited for: until then one may still commit."""
+        orphans = self._backends()
         self._signal(signal.SIGKILL)
+        while any(_fields(orphan)[0] not in "XZ" for orphan in orphans):
+            time.sleep(0.01)
 
     def restart(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> None:
         self.stop(mode)
@@ -143,6 +146,13 @@ class PostgresServer:
                 start_new_session=True,
             )
 
+    def _backends(self) -> list[Path]:
+        """Where /proc has the server's children; nothing on systems without it."""
+        if self._server is None:
+            return []
+        mine = str(self._server.pid)
+        return [process for process in Path("/proc").glob("[0-9]*") if _fields(process)[1] == mine]
+
     def _signal(self, number: signal.Signals) -> None:
         if self._server is not None:
             self._server.send_signal(number)
@@ -154,6 +164,14 @@ class PostgresServer:
         if os.geteuid() != 0 or not closed:
             return installation
         return Path(shutil.copytree(installation, self._folder / "postgres"))
+
+
+def _fields(process: Path) -> list[str]:
+    """State, parent and the rest of a process in /proc; "X" for one that is gone."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ["X", ""]
 
 
 @cache
