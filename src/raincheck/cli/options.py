@@ -1,6 +1,6 @@
 """Options that several commands share."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -41,6 +41,11 @@ def refuse_dropped(ctx: typer.Context) -> None:
         source = option.name and ctx.get_parameter_source(option.name)
         if source and source.name == "COMMANDLINE":
             raise typer.BadParameter(f"options stand after the subcommand: {ctx.invoked_subcommand} … {option.opts[0]}")
+
+
+def said(**given: object) -> dict[str, Any]:
+    """Of these options those that were given; what was not is left to the server."""
+    return {name: value for name, value in given.items() if value is not None and value != {}}
 
 
 def value_or_none(text: str, unit: Unit, parameter: str) -> Any:
@@ -89,6 +94,12 @@ OneId = Annotated[str, typer.Argument(metavar="ID", help="The id of a request.",
 Name = Annotated[str, typer.Argument(help="What the key is for.", parser=_name, metavar="NAME")]
 ItsName = Annotated[str, typer.Argument(parser=_name, metavar="NAME")]
 Tenant = Annotated[str, typer.Option(help="Whose requests it sees.", parser=_name, metavar="NAME")]
+Tier = Annotated[
+    Literal["priority", "default", "flex", "batch"] | None, typer.Option(help="How soon, against other requests.")
+]
+WebhookUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="Recorded with the request; nothing is sent there yet.")
+]
 IdempotencyKey = Annotated[
     str | None,
     typer.Option(metavar="KEY", help="The same key and body give the same request again.", parser=_header),

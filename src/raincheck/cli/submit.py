@@ -6,12 +6,12 @@ from contextlib import suppress
 from datetime import datetime
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from raincheck.cli.exits import Code, Problem
-from raincheck.cli.options import AsJson, BaseUrl, IdempotencyKey, Timeout
+from raincheck.cli.options import AsJson, BaseUrl, IdempotencyKey, Tier, Timeout, WebhookUrl, said
 from raincheck.cli.talk import connect, print_record
 from raincheck.cli.wait import seconds_of, wait_for_all
 
@@ -32,18 +32,14 @@ def submit(
         str | None, typer.Option("--file", "-f", metavar="FILE", help="A JSON body to send instead; `-` is stdin.")
     ] = None,
     path: Annotated[str, typer.Option(help="Where to, below /v1; anything that an upstream serves.")] = CHAT,
-    tier: Annotated[
-        Literal["priority", "default", "flex", "batch"] | None, typer.Option(help="How soon, against other requests.")
-    ] = None,
+    tier: Tier = None,
     deadline: Annotated[
         str | None, typer.Option(metavar="TIME", help="Expire it then: Unix seconds or RFC 3339.")
     ] = None,
     expires_in: Annotated[str | None, typer.Option(metavar="DURATION", help="Expire it after that: 90s, 10m.")] = None,
     not_before: Annotated[str | None, typer.Option(metavar="TIME", help="Do not start before that time.")] = None,
     metadata: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label; may be repeated.")] = None,
-    webhook_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Recorded with the request; nothing is sent there yet.")
-    ] = None,
+    webhook_url: WebhookUrl = None,
     max_attempts: Annotated[int | None, typer.Option(min=1, help="How many tries it gets.")] = None,
     idempotency_key: IdempotencyKey = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait and print the answer.")] = False,
@@ -60,7 +56,7 @@ def submit(
     raincheck submit --file body.json --path /embeddings
     """
     patience = seconds_of(timeout, "--timeout")
-    options = _options(
+    options = said(
         webhook_url=webhook_url,
         not_before=_time(not_before, "--not-before"),
         deadline=_time(deadline, "--deadline"),
@@ -70,7 +66,7 @@ def submit(
         request_metadata=_metadata(metadata or []),
     )
     body = _body(prompt, file, system, path)
-    body |= _options(model=model, max_tokens=max_tokens, temperature=temperature, service_tier=tier)
+    body |= said(model=model, max_tokens=max_tokens, temperature=temperature, service_tier=tier)
     client = connect(base_url)
     if "model" not in body:
         body["model"] = first_model(client)
@@ -124,10 +120,6 @@ def _read_body(file: str) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise typer.BadParameter(f"{file} must hold a JSON object", param_hint="--file")
     return cast("dict[str, Any]", body)
-
-
-def _options(**given: object) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if value is not None and value != {}}
 
 
 def _metadata(pairs: list[str]) -> dict[str, str]:

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from raincheck.cli.exits import Code, Problem
-from raincheck.cli.options import AsJson, BaseUrl, IdempotencyKey, OneId, Timeout
+from raincheck.cli.options import AsJson, BaseUrl, IdempotencyKey, OneId, Tier, Timeout, WebhookUrl, said
 from raincheck.cli.show import is_terminal
 from raincheck.cli.talk import connect
 from raincheck.cli.wait import seconds_of
@@ -33,12 +33,6 @@ Output = Annotated[
     typer.Option("--output", "-o", metavar="FILE", help="Wait and save it there; a folder will do."),
 ]
 Wait = Annotated[bool, typer.Option("--wait", "-w", help="Wait and print where the file is.")]
-WebhookUrl = Annotated[
-    str | None, typer.Option(metavar="URL", help="Recorded with the request; nothing is sent there yet.")
-]
-Tier = Annotated[
-    Literal["priority", "default", "flex", "batch"] | None, typer.Option(help="How soon, against other requests.")
-]
 Size = Annotated[str | None, typer.Option(metavar="WxH", help="Width and height in pixels, as in 1280x720.")]
 
 
@@ -68,7 +62,7 @@ def generate(
     raincheck videos generate "A rocket launching into space" -o rocket.mp4
     raincheck videos generate "Storm, then sunrise over the sea" --seconds 8 --aspect-ratio 9:16 --wait
     """
-    order = _said(
+    order = said(
         prompt=prompt,
         model=model,
         seconds=seconds,
@@ -106,7 +100,7 @@ def edit(
     raincheck videos edit rocket.mp4 "slow motion and black and white" -o slow.mp4
     raincheck videos edit video_gen_0199… "reverse" --wait
     """
-    order = _said(
+    order = said(
         prompt=prompt,
         video=video,
         model=model,
@@ -140,7 +134,7 @@ def extend(
     \b
     raincheck videos extend rocket.mp4 "Stars drift by" --seconds 3 -o longer.mp4
     """
-    order = _said(
+    order = said(
         prompt=prompt,
         video=video,
         model=model,
@@ -218,7 +212,3 @@ def _saved(output: Path, fetch: Callable[[], Path]) -> Path:
         return fetch()
     except OSError as error:
         raise Problem(f"cannot write to {output}: {error.strerror or error}", Code.FAILED) from None
-
-
-def _said(**given: object) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if value is not None}

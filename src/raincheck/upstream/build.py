@@ -33,20 +33,12 @@ def build(
                 stream=settings.stream,
                 silence_timeout=settings.silence_timeout,
             )
-        case "videos":
+        case "videos" | "xai":
             from raincheck.upstream.videos import VideosUpstream
-
-            return VideosUpstream(
-                settings.name,
-                _base_url(settings),
-                api_key=settings.api_key,
-                silence_timeout=settings.silence_timeout,
-                limits=limits or MediaLimits(),
-            )
-        case "xai":
             from raincheck.upstream.xai import XaiUpstream
 
-            return XaiUpstream(
+            server = VideosUpstream if settings.kind == "videos" else XaiUpstream
+            return server(
                 settings.name,
                 _base_url(settings),
                 api_key=settings.api_key,
