@@ -29,7 +29,10 @@ def test_durations_are_seconds_or_have_a_unit(given: object, us: int):
     assert parse_duration(given) == us
 
 
-@pytest.mark.parametrize("given", ["soon", "-1s", "5 weeks", -1, True, None, "", float("inf"), float("nan")])
+@pytest.mark.parametrize(
+    "given",
+    ["soon", "-1s", "5 weeks", -1, True, None, "", " ", float("inf"), float("nan"), "١h", "1\u2003h", "1\u212a"],
+)
 def test_anything_else_is_no_duration(given: object):
     with pytest.raises(ValueError, match="as in 15s"):
         parse_duration(given)
@@ -40,7 +43,7 @@ def test_sizes_are_bytes_or_have_a_unit(given: object, size: int):
     assert parse_size(given) == size
 
 
-@pytest.mark.parametrize("given", ["big", -1, 1.5, True, "1TB"])
+@pytest.mark.parametrize("given", ["big", -1, 1.5, True, "1TB", "١MiB", "1\u212aB"])
 def test_anything_else_is_no_size(given: object):
     with pytest.raises(ValueError, match="as in 32MiB"):
         parse_size(given)

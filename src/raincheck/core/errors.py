@@ -17,6 +17,8 @@ RaincheckError
 ├── AlreadyEnded        409 already_ended
 ├── NotEnded            409 not_ended
 ├── NotRequeueable      409 not_requeueable
+├── BatchClosed         409 batch_closed
+├── DuplicateLine       400 duplicate_custom_id
 ├── IdempotencyConflict 409 idempotency_conflict
 ├── PreconditionFailed  412 precondition_failed
 ├── TooLarge            413 request_too_large
@@ -30,6 +32,7 @@ RaincheckError
 ├── NoObjectStore       501 no_object_store
 ├── Stopping            503 stopping
 ├── StoreUnavailable    503 store_unavailable
+├── FenceLost           -   fence_lost           (never leaves the engine)
 ├── StoreTaken          -   store_taken          (only at start)
 ├── SchemaTooNew        -   schema_too_new       (only at start)
 ├── SettingsInvalid     -   settings_invalid     (only at start)
@@ -153,6 +156,18 @@ class NotRequeueable(RaincheckError):
     code, http, kind = "not_requeueable", 409, "invalid_request_error"
 
 
+class BatchClosed(RaincheckError):
+    """This batch takes no more requests: it was made from a file, or has ended; create another."""
+
+    code, http, kind = "batch_closed", 409, "invalid_request_error"
+
+
+class DuplicateLine(RaincheckError):
+    """The batch has a request of this id already; give each an id of its own."""
+
+    code, http, kind = "duplicate_custom_id", 400, "invalid_request_error"
+
+
 class IdempotencyConflict(RaincheckError):
     """This Idempotency-Key was already used with a different request; use a new key for a new request."""
 
@@ -229,6 +244,12 @@ class StoreUnavailable(RaincheckError):
     """The store cannot be written just now; nothing was accepted, try again."""
 
     code, http, kind = "store_unavailable", 503, "server_error"
+
+
+class FenceLost(RaincheckError):
+    """The lease on this batch was lost: another goes on with it, or it has ended."""
+
+    code = "fence_lost"
 
 
 class StoreTaken(RaincheckError):

@@ -6,3 +6,8 @@ from uuid_utils import uuid7
 def new_id(prefix: str) -> str:
     """A fresh id such as `req_0199a3c2f4b87d3e9a51c0de5f00ba47`; unique without asking anyone."""
     return f"{prefix}_{uuid7().hex}"
+
+
+def new_file_id() -> str:
+    """A fresh id of a file, spelled as OpenAI's are: clients tell them by `file-`."""
+    return f"file-{uuid7().hex}"

@@ -142,6 +142,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     usage: bytes | None = None
     metadata: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     webhook_url: str | None = None
+    batch: str | None = None
+    """The batch that it is a row of."""
     purged: bool = False
     """True when payload and result are gone and only this row is left."""
 

@@ -18,6 +18,7 @@ from raincheck.core.units import (
     BASE_URLS,
     BLOBS_URL,
     CONCURRENCY,
+    FILE_SIZE,
     PER_MINUTE,
     PUBLIC_URL,
     SIZE,
@@ -111,6 +112,8 @@ class Settings:
     link_lifetime: int = DAY
     scratch: str | None = None
     """The folder in which attempts make their files; None: the system's for temporary files."""
+    files_max_bytes: int = 2 << 30
+    """How large a file may be that is uploaded to be kept, such as a batch's input."""
     media_max_bytes: int = 512 << 20
     """How large an uploaded or fetched input may be."""
     media_max_duration: int = 600 * SECOND
@@ -175,7 +178,10 @@ SETTINGS = (
             "Where callers reach this server, for links in answers; without it, as each of them reached it."),
     Setting("links.lifetime", "link_lifetime", lasting(SECOND), '"1d"',
             "How long a link to a file can be followed without a key; it is made anew at each read."),
-    Setting("media.max_size", "media_max_bytes", SIZE, '"512MiB"', "The largest picture or video taken as an input."),
+    Setting("files.max_size", "files_max_bytes", FILE_SIZE, '"2GiB"',
+            "The largest file that can be uploaded to /v1/files, such as the input of a batch."),
+    Setting("media.max_size", "media_max_bytes", FILE_SIZE, '"512MiB"',
+            "The largest picture or video taken as an input."),
     Setting("media.max_duration", "media_max_duration", lasting(SECOND), '"10m"',
             "How long an input video may play."),
     Setting("media.max_pixels", "media_max_pixels", whole(1, 1 << 30), "16777216",

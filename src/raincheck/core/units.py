@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Literal, cast
@@ -11,11 +12,23 @@ from urllib.parse import urlsplit
 from raincheck.core.clock import DAY, HOUR, MINUTE, SECOND
 
 _DURATIONS = {"us": 1, "ms": 1_000, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
-_SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+_SIZES = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "kib": 1 << 10,
+    "mib": 1 << 20,
+    "gib": 1 << 30,
+    "tib": 1 << 40,
+}
 LONGEST = 36_500 * DAY
 """No duration is longer, so that a time and a duration always make a time that can be kept and shown."""
 LARGEST = 10**9
 """No body is larger: it is what SQLite holds in one value."""
+LARGEST_FILE = 1 << 40
+"""No file is larger; it never is in a value, nor in memory."""
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
 
 
@@ -38,13 +51,13 @@ def parse_duration(given: object) -> int:
     return round(length)
 
 
-def parse_size(given: object) -> int:
+def parse_size(given: object, *, at_most: int = LARGEST) -> int:
     """Bytes from a number or from text such as `32MiB`. Raises ValueError."""
     size = None if isinstance(given, float) else _quantity(given, _SIZES, "")
     if size is None:
         raise ValueError("must be a number of bytes, or a number with KiB, MiB, GiB, kB, MB or GB, as in 32MiB")
-    if not 1 <= size <= LARGEST:
-        raise ValueError("must be from 1 byte to 1GB")
+    if not 1 <= size <= at_most:
+        raise ValueError(f"must be from 1 byte to {'1GB' if at_most == LARGEST else '1TiB'}")
     return round(size)
 
 
@@ -52,7 +65,7 @@ def _quantity(given: object, units: Mapping[str, int], plain: str) -> float | No
     """A number or text with a unit in the least unit, not rounded yet: it may be too large for that."""
     if isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given < inf:
         return given * units[plain]
-    if isinstance(given, str) and (match := _QUANTITY.fullmatch(given.strip().lower())):
+    if isinstance(given, str) and given.isascii() and (match := _QUANTITY.fullmatch(given.strip().lower())):
         unit = units.get(match[2] or plain)
         return None if unit is None else float(match[1]) * unit
     return None
@@ -184,7 +197,7 @@ def whole(low: int, high: int) -> Unit:
     words = f"a whole number from {low} to {high}"
 
     def read(given: object) -> int:
-        number = int(given) if isinstance(given, str) and given.strip().isdecimal() else given
+        number = int(given) if isinstance(given, str) and given.isascii() and given.strip().isdecimal() else given
         if isinstance(number, int) and not isinstance(number, bool) and low <= number <= high:
             return number
         raise ValueError(f"must be {words}")
@@ -225,3 +238,4 @@ COUNT = whole(1, 100_000)
 CONCURRENCY = Unit(f"{COUNT.words}, or `auto`", read_concurrency)
 PER_MINUTE = whole(1, 1_000_000_000)
 SIZE = Unit("a size", parse_size)
+FILE_SIZE = Unit("a size", partial(parse_size, at_most=LARGEST_FILE))

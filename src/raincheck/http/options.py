@@ -81,11 +81,20 @@ def read_moment(text: str, param: str) -> int:
     return cast("int", moment(value, param))
 
 
-def read_limit(text: str, most: int) -> int:
+def read_limit(text: str, most: int, *, param: str = "limit") -> int:
     """How many items of a list a query asks for. Raises BadInput."""
     if not (text.isascii() and text.isdecimal() and len(text) < 6 and 1 <= int(text) <= most):
-        raise BadInput(f"limit must be a whole number from 1 to {most}, not {text!r}.", param="limit")
+        raise BadInput(f"{param} must be a whole number from 1 to {most}, not {text!r}.", param=param)
     return int(text)
+
+
+def read_after(params: Mapping[str, str]) -> str | None:
+    """Behind which item of a list a query goes on. Raises BadInput for one that names none."""
+    if (after := params.get("after")) == "":
+        raise BadInput(
+            "after must be the `last_id` of the page before; leave it out for the first page.", param="after"
+        )
+    return after
 
 
 def number_or_text(text: str) -> float | str:

@@ -92,12 +92,12 @@ def admit(submission: Submission, tenant: Tenant, *, new_id: str, max_attempts: 
         not_before=options.not_before if options.not_before is None or options.not_before > now else None,
         deadline=deadline,
         max_attempts=options.max_attempts or max_attempts,
-        metadata=_metadata(options.metadata),
-        webhook_url=_webhook_url(options.webhook_url),
+        metadata=fit_metadata(options.metadata),
+        webhook_url=fit_webhook_url(options.webhook_url),
         tokens=_tokens(submission, operation),
         max_pending=tenant.max_pending,
         attachments=submission.attachments,
-        idempotency_key=_idempotency_key(key),
+        idempotency_key=fit_key(key),
         fingerprint=_fingerprint(submission) if key is not None or repeatable else None,
         # With a key the key alone decides; content would join requests whose callers told them apart.
         repeat_until=now + REPEAT_WINDOW if repeatable else None,
@@ -172,11 +172,12 @@ def _check_start(not_before: int | None, deadline: int | None, now: int) -> None
         raise BadInput("not_before must be earlier than the deadline.", param="not_before")
 
 
-_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+NO_TEXT = re.compile("[\0\ud800-\udfff]")
 """What no store can keep as text: NUL, and halves of surrogate pairs. (All else here must be printable anyway.)"""
 
 
-def _metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
+def fit_metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
+    """The same, when it can be kept. Raises BadInput."""
     if len(metadata) > MAX_METADATA:
         raise BadInput(f"metadata may have at most {MAX_METADATA} entries, this has {len(metadata)}.", param="metadata")
     for key, value in metadata.items():
@@ -184,12 +185,13 @@ def _metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
             raise BadInput(
                 "metadata keys have 1 to 64 characters and values up to 512; shorten them.", param="metadata"
             )
-        if _NO_TEXT.search(key) or _NO_TEXT.search(value):
+        if NO_TEXT.search(key) or NO_TEXT.search(value):
             raise BadInput("metadata must not contain NUL characters or halves of characters.", param="metadata")
     return metadata
 
 
-def _webhook_url(url: str | None) -> str | None:
+def fit_webhook_url(url: str | None) -> str | None:
+    """The same, when it can be called. Raises BadInput."""
     if url is None:
         return None
     try:
@@ -202,7 +204,8 @@ def _webhook_url(url: str | None) -> str | None:
     return url
 
 
-def _idempotency_key(key: str | None) -> str | None:
+def fit_key(key: str | None) -> str | None:
+    """The same, when it can be a key. Raises BadInput."""
     if key is not None and not (1 <= len(key) <= 255 and all("!" <= char <= "~" for char in key)):
         raise BadInput("Idempotency-Key must be 1 to 255 visible ASCII characters.", param="Idempotency-Key")
     return key

@@ -14,13 +14,14 @@ from msgspec import structs
 from raincheck.core.errors import BadInput
 from raincheck.core.model import Attachment, Tenant
 from raincheck.core.videos import AspectRatio, Resolution
-from raincheck.http.codec import client_retry, idempotency_key, is_json, read_object
+from raincheck.http.codec import client_retry, idempotency_key, is_json
 from raincheck.http.edge import Call, edge_of
 from raincheck.http.multipart import Form
 from raincheck.http.options import read_options
 from raincheck.http.posting import read_body
 from raincheck.http.videos.forms import Parts, read_form
 from raincheck.intake.admit import Options, Submission
+from raincheck.intake.bodies import read_object
 from raincheck.intake.gate import check_size
 from raincheck.intake.videos import EDITS, GENERATIONS, Given, Order, Settled
 
@@ -115,6 +116,11 @@ async def read_sheet(call: Call, tenant: Tenant, fresh: list[str]) -> Sheet:
         return _sheet(Parts(read_object(body)), is_form=False)
     form = Form(call.receive, content_type, at_most=tenant.max_body_bytes)
     return _sheet(await read_form(form, edge_of(call).inbox, fresh), is_form=True)
+
+
+def sheet_of(members: Mapping[str, msgspec.Raw]) -> Sheet:
+    """The same of a call that is at hand, as a line of a batch is. Raises BadInput."""
+    return _sheet(Parts(dict(members)), is_form=False)
 
 
 def wish_of(
