@@ -1,14 +1,16 @@
 """What store tests are made of: a clock to turn, requests to submit, and the ways an attempt can go."""
 
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from itertools import count
 from typing import Any, Literal, Protocol, get_args
+from uuid import uuid4
 
 from msgspec.structs import replace
 
+from raincheck.core.batches import Batch, BatchDialect, BatchLease, Body, Cursor, NewBatch, NewPart, NewRow
 from raincheck.core.clock import DAY, HOUR, MINUTE, SECOND, micros
-from raincheck.core.ids import new_id
+from raincheck.core.ids import new_file_id, new_id
 from raincheck.core.model import (
     Attachment,
     Beat,
@@ -19,6 +21,7 @@ from raincheck.core.model import (
     NewRequest,
     Offer,
     Page,
+    Priority,
     Query,
     Remote,
     Request,
@@ -33,6 +36,7 @@ from raincheck.store.protocol import Change, Store
 START = 1_790_000_000 * SECOND
 LEASE = MINUTE
 RETENTION = 7 * DAY
+WINDOW = DAY
 ANSWER = b'{"choices": [{"text": "hi"}]}'
 BROKEN = RequestError("The upstream broke.", code="upstream_failed")
 
@@ -99,7 +103,7 @@ async def uploaded(store: Store, blob: str = "uploads/a", **changes: Any) -> Fil
     """A file that a tenant has uploaded."""
     await store.blobs.expect(blob, keep_for=HOUR)
     plain = File(
-        id=new_id("file"),
+        id=new_file_id(),
         tenant="t",
         filename="a.png",
         purpose="vision",
@@ -112,6 +116,82 @@ async def uploaded(store: Store, blob: str = "uploads/a", **changes: Any) -> Fil
     file = replace(plain, **changes)
     await store.files.add(file)
     return file
+
+
+def a_batch(**changes: Any) -> NewBatch:
+    """A batch out of a file, small enough to stand in the record."""
+    plain = NewBatch(
+        id=new_id("batch"),
+        tenant="t",
+        dialect=BatchDialect.OPENAI,
+        created_at=START,
+        expires_at=START + WINDOW,
+        completion_window="24h",
+        endpoint="/v1/chat/completions",
+        input_file_id="file-1",
+        body=Body(size=6, digest="ab" * 32, text=b"{}\n{}\n"),
+    )
+    return replace(plain, **changes)
+
+
+def an_open_batch(**changes: Any) -> NewBatch:
+    """A batch to which lines are added call by call."""
+    plain = a_batch(
+        id=str(uuid4()), dialect=BatchDialect.XAI, name="open", endpoint=None, input_file_id=None, body=None
+    )
+    return replace(plain, **changes)
+
+
+def a_part(*names: str, queue: str = "small", **changes: Any) -> NewPart:
+    """Lines to add, all for one queue."""
+    text = b"{}\n" * len(names)
+    body = Body(size=len(text), digest="cd" * 32, text=text)
+    return replace(NewPart(body=body, names=names, queues={queue: len(names)}), **changes)
+
+
+def a_line(number: int, **changes: Any) -> NewRow:
+    """The line of this number, on its way to becoming a request."""
+    plain = a_request(id=new_id("batch_req"), priority=Priority.BATCH, deadline=START + WINDOW)
+    return NewRow(number, f"line-{number}", replace(plain, **changes))
+
+
+def a_broken_line(number: int) -> NewRow:
+    """A line that is no request after all."""
+    return NewRow(number, f"line-{number}", None, BROKEN)
+
+
+async def leased(store: Store, batch: Batch | None = None) -> BatchLease:
+    """The lease of the batch that is due."""
+    lease = await store.batches.claim(worker="keeper", lease_for=LEASE)
+    assert lease is not None
+    assert batch is None or lease.batch.id == batch.id
+    return lease
+
+
+async def under_way(store: Store, lines: int = 4, *, queue: str = "small", **changes: Any) -> BatchLease:
+    """The lease of a batch whose file was found good; nothing of it is fed."""
+    created = await store.batches.create(a_batch(**changes))
+    lease = await leased(store, created.batch)
+    await store.batches.accept(lease.fence, lines=lines, queues={queue: lines}, model=queue)
+    return lease
+
+
+async def feed(store: Store, lease: BatchLease, rows: Sequence[NewRow]) -> None:
+    """Feed lines, and move the cursor behind the last of them."""
+    line = rows[-1].line + 1
+    await store.batches.feed(lease.fence, rows, Cursor(0, 3 * line, line))
+
+
+async def fed(store: Store, lines: int = 4, **changes: Any) -> BatchLease:
+    """The lease of a batch that is fed altogether."""
+    lease = await under_way(store, lines, **changes)
+    await feed(store, lease, [a_line(number) for number in range(1, lines + 1)])
+    return lease
+
+
+async def the(store: Store, lease: BatchLease) -> Batch:
+    """The leased batch as it stands."""
+    return await store.batches.get(lease.batch.tenant, lease.fence.request_id)
 
 
 async def submitted(store: Store, how_many: int = 1, **changes: Any) -> list[Request]:

@@ -16,6 +16,7 @@ import asyncpg
 import pytest
 
 from raincheck.core import clock as clocks
+from raincheck.core.batches import Body, Conclusion, LineError
 from raincheck.core.clock import HOUR, MINUTE, SECOND
 from raincheck.core.errors import StoreUnavailable
 from raincheck.core.ids import new_id
@@ -29,18 +30,26 @@ from tests.store.builders import (
     LEASE,
     RETENTION,
     FakeClock,
+    a_batch,
+    a_broken_line,
+    a_line,
+    a_part,
     a_request,
     accepted,
     an_input,
+    an_open_batch,
     an_output,
     claimed,
     completed,
     failure,
+    feed,
     ids,
+    leased,
     retry,
     running,
     submitted,
     success,
+    under_way,
     uploaded,
     with_a_job,
 )
@@ -141,6 +150,25 @@ async def live_in(store: Store, clock: FakeClock) -> None:
     await submitted(store, 4, queue="shared", tenant="capped")
     assert len(await claimed(store, 4, queue="shared")) == 1
     await submitted(store, 3, priority=a_request().priority, tenant="other")
+    await hand_in_batches(store, clock)
+
+
+async def hand_in_batches(store: Store, clock: FakeClock) -> None:
+    """One in progress, with rows that have ended and lines that are not fed, one refused, one concluded."""
+    await store.blobs.expect("blob-3", keep_for=HOUR)
+    lease = await under_way(store, 9, queue="batched", idempotency_key="k", fingerprint=b"\x00f", metadata={"k": "💧"})
+    await feed(store, lease, [a_line(1, queue="batched"), a_broken_line(2), a_line(4, queue="batched")])
+    [row] = await claimed(store, queue="batched")
+    assert await store.leases.finish([success(row, usage=b'{"total_tokens": 3, "cost_in_usd_ticks": 7}')]) == []
+    await store.batches.create(a_batch(tenant="else"))
+    bad = await leased(store)
+    await store.batches.refuse(bad.fence, [LineError("bad", "läufer", 7)])
+    many = (await store.batches.create(an_open_batch(webhook_url="https://h/"))).batch
+    await store.batches.add("t", many.id, a_part("a", "b", queue="batched", idempotency_key="k"))
+    body = Body(size=9, digest="ab" * 32, blob="blob-3")
+    await store.batches.add("t", many.id, a_part("c", queue="batched", body=body))
+    await store.batches.cancel("t", many.id, limit=9)
+    await store.batches.conclude((await leased(store, many)).fence, Conclusion())
 
 
 async def rows(ledger: Ledger, table: Table) -> list[copying.Row]:

@@ -1,7 +1,9 @@
 """What both stores make of a new request: its record, when it may start, and why it is not taken."""
 
-from raincheck.core.errors import QuotaExceeded
+from raincheck.core.batches import NewBatch
+from raincheck.core.errors import QuotaExceeded, RaincheckError
 from raincheck.core.model import NewRequest, Request
+from raincheck.core.outcome import RequestError
 from raincheck.core.status import Status
 
 
@@ -42,11 +44,16 @@ def over_quota(new: NewRequest, pending: int) -> QuotaExceeded | None:
     )
 
 
-def seen_key(new: NewRequest) -> str:
+def seen_key(new: NewRequest | NewBatch) -> str:
     """What a repetition is recognised by: what the tenant calls it, or what it says."""
     return (
         named_key(new.idempotency_key) if new.idempotency_key is not None else f"body:{(new.fingerprint or b'').hex()}"
     )
+
+
+def refused(error: RaincheckError) -> RequestError:
+    """A refusal as it is told of a row of a batch, which has nobody to be refused to."""
+    return RequestError(error.message, error.kind, error.code)
 
 
 def named_key(idempotency_key: str) -> str:

@@ -6,10 +6,27 @@ may raise StoreUnavailable, and then nothing of that call has been recorded (or 
 store went away during a commit and did not come back to tell).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from raincheck.core.batches import (
+    MOST_READ,
+    Batch,
+    BatchDialect,
+    BatchLease,
+    BatchPage,
+    Conclusion,
+    CreatedBatch,
+    Cursor,
+    LineError,
+    NewBatch,
+    NewPart,
+    NewRow,
+    Pace,
+    Part,
+    Row,
+)
 from raincheck.core.errors import RaincheckError
 from raincheck.core.events import Event
 from raincheck.core.model import (
@@ -27,6 +44,7 @@ from raincheck.core.model import (
     Offer,
     Page,
     Place,
+    Priority,
     Query,
     Queue,
     Remote,
@@ -112,7 +130,8 @@ class Requests(Protocol):
         ...
 
     async def delete(self, tenant: str, request_id: str) -> None:
-        """Forget an ended request, its result and history. Raises NotFound, NotEnded."""
+        """Forget an ended request, its result and history. Raises NotFound; NotEnded, also for a row of a batch that
+        has not ended, whose files would lack it."""
         ...
 
 
@@ -207,6 +226,136 @@ class Files(Protocol):
         ...
 
 
+class Batches(Protocol):
+    """Many requests handed in together. The desk's questions name the tenant (G8); the engine's writes carry the fence
+    of their lease on the batch (G2), and one whose fence was lost writes nothing at all and raises FenceLost."""
+
+    # --- the desk
+
+    async def create(self, new: NewBatch) -> CreatedBatch:
+        """Record a batch; when this returns, it is on disk (G1), and its input's blob is held. One with a body is
+        `validating`, one without is `in_progress`. Repetition as in `Requests.submit` (G9).
+        Raises IdempotencyConflict, AttachmentGone."""
+        ...
+
+    async def repeated(self, new: NewBatch) -> Batch | None:
+        """The batch that creating this one would repeat (G9), whatever has become of its input since; None when it
+        would be a new one. Raises IdempotencyConflict."""
+        ...
+
+    async def get(self, tenant: str, batch_id: str) -> Batch:
+        """The record of a batch. Raises NotFound."""
+        ...
+
+    async def add(self, tenant: str, batch_id: str, part: NewPart) -> Batch:
+        """Add lines to a batch without a file that is in progress, and wakes its feeding; when this returns, they are
+        on disk. All or none: DuplicateLine names a custom id that the batch has already. Again with the same
+        idempotency key changes nothing. Raises NotFound, BatchClosed."""
+        ...
+
+    async def cancel(self, tenant: str, batch_id: str, *, limit: int) -> Batch:
+        """Feed nothing more of it, and end up to `limit` of its open requests as cancelled; `stop` ends the others.
+        It becomes `finalizing` towards `cancelled`. Cancelling again ends more of them, and changes nothing else.
+        Raises NotFound, AlreadyEnded for another end."""
+        ...
+
+    async def parts(self, tenant: str, batch_id: str, *, start: int = 0, line: int = 0, limit: int) -> list[Part]:
+        """Where its lines are, in order, from the part at position `start` on, and from the part that has line `line`
+        on; up to `limit`, since those that stand in the record come with their lines. Raises NotFound; one whose purge
+        has begun has none."""
+        ...
+
+    async def rows(self, tenant: str, batch_id: str, *, after: int = 0, limit: int) -> list[Row]:
+        """Up to `limit` lines that were fed, from the one behind line `after` on, in input order, without results.
+        Raises NotFound."""
+        ...
+
+    async def results(
+        self, tenant: str, batch_id: str, *, after: int = 0, limit: int, most_bytes: int = MOST_READ
+    ) -> list[Row]:
+        """The same with results: no more once their bodies have `most_bytes` between them, and none only when there
+        are no more."""
+        ...
+
+    async def ended(
+        self, tenant: str, batch_id: str, *, after: int = 0, limit: int, most_bytes: int = MOST_READ
+    ) -> list[Row]:
+        """Rows with their results in the order in which they ended, those behind the `after`-th end, as many as
+        `results` would give. A reader who goes on from the last `ended` it saw misses none. Raises NotFound."""
+        ...
+
+    async def row(self, tenant: str, batch_id: str, custom_id: str) -> Row | None:
+        """The line of this custom id with its result; None when it was not fed. Raises NotFound."""
+        ...
+
+    async def paces(self, queues: Sequence[str]) -> list[Pace]:
+        """How fast these queues are, those that were ever used."""
+        ...
+
+    # --- the engine
+
+    async def claim(self, *, worker: str, lease_for: int, long: bool = True) -> BatchLease | None:
+        """Lease the batch that has been due longest, None when none is. One whose window is over and that is not
+        finalizing yet becomes so, towards `expired`. Without `long`, those are passed over that have a file of more
+        than LONG_INPUT bytes or LONG_LINES lines to be checked or finalized. Not flushed: losing a lease costs
+        nothing."""
+        ...
+
+    async def extend(self, fence: Fence, *, lease_for: int) -> None:
+        """Push the end of a held lease to now + `lease_for`."""
+        ...
+
+    async def release(self, fence: Fence, *, due_at: int | None, total: int) -> None:
+        """Give a lease back; the batch is due again at `due_at`, and at the end of its window in any case. `total` is
+        how many lines it had for the holder: when some were added since then it is due at once."""
+        ...
+
+    async def accept(self, fence: Fence, *, lines: int, queues: Mapping[str, int], model: str | None) -> None:
+        """Its file is good and has so many lines: from validating to in progress, due now under the same lease."""
+        ...
+
+    async def refuse(self, fence: Fence, errors: Sequence[LineError]) -> None:
+        """Its file is not: from validating to failed, with its event (G6)."""
+        ...
+
+    async def feed(self, fence: Fence, rows: Sequence[NewRow], cursor: Cursor) -> None:
+        """Make requests of lines, in order, and move the cursor, in one transaction: no line is fed twice or left out.
+        A row without a request ends at once as failed. Not flushed: what a power cut undoes, it undoes together."""
+        ...
+
+    async def rise(self, fence: Fence, priority: Priority, *, limit: int) -> int:
+        """Give this priority to up to `limit` of the batch's pending requests; returns how many of those got it. When
+        those were fewer, it is the batch's from now on."""
+        ...
+
+    async def stop(self, fence: Fence, *, limit: int) -> int:
+        """End up to `limit` open requests of a finalizing batch as it ends itself, each with its event; returns how
+        many were ended."""
+        ...
+
+    async def conclude(self, fence: Fence, conclusion: Conclusion) -> Batch:
+        """From finalizing to its end, with its files and its event, in one transaction: files are recorded and their
+        blobs held; lines that were never fed are counted as it ends. It is forgotten BATCH_KEPT after that, or after
+        the retention of results where that is longer."""
+        ...
+
+    async def next_due(self, *, long: bool = True) -> int | None:
+        """When the next batch is due that `claim` would lease, None when there is none."""
+        ...
+
+    async def events(self, tenant: str, batch_id: str) -> list[Event]:
+        """The events a batch has written: none before its end, one after."""
+        ...
+
+    # --- (last, since its name hides the type)
+
+    async def list(
+        self, tenant: str, *, dialect: BatchDialect | None = None, after: str | None = None, limit: int = 20
+    ) -> BatchPage:
+        """A tenant's batches, newest first. Raises NotFound for an unknown cursor."""
+        ...
+
+
 class Registry(Protocol):
     """Tenants, their keys, queues, and what all processes share."""
 
@@ -284,7 +433,9 @@ class Upkeep(Protocol):
 
         First a request's payload, result, attachments and history go (reading the result raises ResultGone); after as
         long again its row goes as well (NotFound), and with it the idempotency key and the event. Files go when their
-        `expires_at` has passed.
+        `expires_at` has passed, batches with their parts when they were kept long enough. A row of a batch is kept as
+        if it had ended when the batch's window does, and in any case until the batch has ended: when it is due before,
+        that is put off by the time for which results are kept, an hour at least.
         """
         ...
 
@@ -342,6 +493,8 @@ class Change:
     """A place came free under some limit: what was held back may try again."""
     strays: bool = False
     """Jobs were noted by `Strays.add`. (An end that leaves one shows in `moved`.)"""
+    batches: frozenset[str] = frozenset()
+    """Batches whose status changed, or that are due at once."""
     elsewhere: bool = False
     """Another process made the commit."""
 
@@ -365,6 +518,7 @@ class Store:
     leases: Leases
     strays: Strays
     files: Files
+    batches: Batches
     registry: Registry
     upkeep: Upkeep
     blobs: Blobs

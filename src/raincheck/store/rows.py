@@ -1,10 +1,22 @@
 """Rows to records and back, for both stores: the one place that knows the order of columns."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from raincheck.core import batches
+from raincheck.core.batches import (
+    Batch,
+    BatchDialect,
+    BatchStatus,
+    Body,
+    Counts,
+    EndsAs,
+    LineError,
+    Part,
+    Usage,
+)
 from raincheck.core.errors import NotFound
 from raincheck.core.model import (
     ApiKey,
@@ -35,6 +47,7 @@ class Row(Protocol):
 _encode = msgspec.json.encode
 _error = msgspec.json.Decoder(RequestError)
 _metadata = msgspec.json.Decoder(dict[str, str])
+_line_errors = msgspec.json.Decoder(tuple[LineError, ...])
 _outputs = msgspec.json.Decoder(list[tuple[int, str, str, str, int, str]])
 
 
@@ -56,6 +69,10 @@ class Open(NamedTuple):
     """Whose place it has while it runs."""
     tokens: int
     """What it is expected to use."""
+    batch_seq: int | None
+    """The batch that it is a row of."""
+    line: int | None
+    """Its line there."""
 
     @property
     def flow(self) -> tuple[str, int, str]:
@@ -90,6 +107,7 @@ def request(row: Row) -> Request:
         metadata=_metadata.decode(row[20]) if row[20] else {},
         error=_error.decode(row[21]) if row[21] else None,
         usage=row[22].encode() if row[22] else None,
+        batch=row[23],
     )
 
 
@@ -122,6 +140,69 @@ def file(row: Row) -> File:
         blob=blob,
         created_at=created_at,
         expires_at=expires_at,
+    )
+
+
+BATCH = """id, tenant, dialect, name, endpoint, model, status, ends_as, completion_window, metadata, webhook_url,
+           input_file_id, output_file_id, error_file_id, output_expires_after, errors, total, fed, completed, failed,
+           cancelled, expired, input_tokens, cached_tokens, output_tokens, reasoning_tokens, total_tokens, cost_ticks,
+           priority, created_at, in_progress_at, finalizing_at, ended_at, expires_at"""
+"""The columns of a batch in the order that `batch` expects; too many to be named in each statement."""
+BATCH_WIDTH = BATCH.count(",") + 1
+
+
+def batch(row: Row) -> Batch:
+    """The columns `BATCH`."""
+    ends_as: EndsAs | None = None if row[7] is None else BatchStatus(row[7])  # pyright: ignore[reportAssignmentType]
+    return Batch(
+        id=row[0],
+        tenant=row[1],
+        dialect=BatchDialect(row[2]),
+        name=row[3],
+        endpoint=row[4],
+        model=row[5],
+        status=BatchStatus(row[6]),
+        ends_as=ends_as,
+        completion_window=row[8],
+        metadata=_metadata.decode(row[9]) if row[9] else {},
+        webhook_url=row[10],
+        input_file_id=row[11],
+        output_file_id=row[12],
+        error_file_id=row[13],
+        output_expires_after=row[14],
+        errors=_line_errors.decode(row[15]) if row[15] else (),
+        counts=Counts(row[16], row[17], row[18], row[19], row[20], row[21]),
+        usage=Usage(row[22], row[23], row[24], row[25], row[26], row[27]),
+        priority=Priority(row[28]),
+        created_at=row[29],
+        in_progress_at=row[30],
+        finalizing_at=row[31],
+        ended_at=row[32],
+        expires_at=row[33],
+    )
+
+
+def part(row: Row) -> Part:
+    """position, first_line, lines, size, digest, blob, body."""
+    position, first_line, lines, size, digest, blob, text = row
+    return Part(
+        position=position,
+        first_line=first_line,
+        lines=lines,
+        body=Body(size=size, digest=digest, blob=blob, text=text),
+    )
+
+
+def batch_row(row: Sequence[Any], found: Result | None = None) -> batches.Row:
+    """line, custom_id, ended, error; then a row of the view `record`, null where there is no request."""
+    line, custom_id, ended, refused = row[:4]
+    return batches.Row(
+        line=line,
+        custom_id=custom_id,
+        ended=ended,
+        request=None if row[4] is None else request(row[4:]),
+        result=found,
+        error=error(refused),
     )
 
 
@@ -187,6 +268,11 @@ def error_text(error: RequestError | None) -> str | None:
         return _encode(RequestError(message, error.type, error.code, error.param, error.upstream)).decode()
 
 
+def errors_text(errors: Sequence[LineError]) -> str:
+    """A file's errors as JSON."""
+    return _encode(errors).decode()
+
+
 def metadata_text(metadata: Mapping[str, str]) -> str | None:
     return _encode(metadata).decode() if metadata else None
 
@@ -199,3 +285,8 @@ def unknown(request_id: str) -> NotFound:
 def unknown_file(file_id: str) -> NotFound:
     """The same words for an id that never was, was deleted, has expired, or is another tenant's (G8)."""
     return NotFound(f"No file {file_id!r}; check the id and that the API key belongs to the tenant that uploaded it.")
+
+
+def unknown_batch(batch_id: str) -> NotFound:
+    """The same words for an id that never was, has been forgotten, or is another tenant's (G8)."""
+    return NotFound(f"No batch {batch_id!r}; check the id and that the API key belongs to the tenant that made it.")

@@ -114,7 +114,7 @@ async def test_one_end_writes_one_event(store: Store, clock: FakeClock, end: End
     with heard(store) as changes:
         request_id = await end(store, clock)
     [event] = await store.upkeep.events("t", request_id)
-    assert event == Event(event.id, "t", request_id, f"chat.completion.{ENDS[end]}", clock.now(), HOOK)
+    assert event == Event(event.id, "t", f"chat.completion.{ENDS[end]}", clock.now(), HOOK, request_id)
     assert event.id.startswith("evt_")
     moves = [status for change in changes for moved_id, status in change.moved if moved_id == request_id]
     assert moves[-1] is ENDS[end]

@@ -11,6 +11,7 @@ import pytest
 
 from raincheck.core.clock import MINUTE
 from raincheck.core.errors import SchemaTooNew
+from raincheck.core.events import Event
 from raincheck.core.model import Limits, Remote, Tenant
 from raincheck.core.status import Status
 from raincheck.store.sqlite import open_store
@@ -109,6 +110,31 @@ async def test_a_store_of_the_second_schema_keeps_its_bodies_until_they_are_let_
         assert await store.blobs.doomed(limit=9) == ["held"]
         [lease] = await claimed(store, queue="capped")
         assert lease.remote == Remote("up", "job-1")
+
+
+THIRD = """
+    insert into migration (number, name, breaking) values (3, 'attachments', 1);
+    insert into event (seq, id, tenant, request_seq, type, webhook_url, created_at)
+    values (7, 'evt_7', 't', 4, 'chat.completion.completed', 'https://h/', 2);
+"""
+"""What a store of the third schema may hold besides."""
+
+
+async def test_a_store_of_the_third_schema_keeps_its_events(folder: Path) -> None:
+    """G6."""
+    path = folder / "store.db"
+    first, second, third = (
+        (resources.files("raincheck.store.sqlite") / "migrations" / name).read_text()
+        for name in ("0001_first.sql", "0002_limits.sql", "0003_attachments.sql")
+    )
+    run(path, first + FIRST + second + SECOND + third + THIRD)
+    async with open_store(path, clock=clock.now) as store:
+        [event] = await store.upkeep.events("t", "req_4")
+        assert event == Event("evt_7", "t", "chat.completion.completed", 2, "https://h/", "req_4")
+        [lease] = await claimed(store, queue="capped")
+        assert await store.leases.finish([success(lease)]) == []
+        assert len(await store.upkeep.events("t", lease.fence.request_id)) == 1
+        assert (await store.batches.list("t")).batches == []
 
 
 async def test_a_newer_breaking_schema_is_refused_and_left_alone(folder: Path) -> None:

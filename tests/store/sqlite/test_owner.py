@@ -6,12 +6,25 @@ from pathlib import Path
 import pytest
 
 from raincheck.core.clock import HOUR
-from raincheck.core.errors import StoreTaken, StoreUnavailable
+from raincheck.core.errors import FenceLost, StoreTaken, StoreUnavailable
 from raincheck.core.model import ApiKey
 from raincheck.core.settings import sqlite_path
 from raincheck.core.status import Status
 from raincheck.store.sqlite import open_store
-from tests.store.builders import START, FakeClock, claimed, failure, running, status, submitted, success
+from tests.store.builders import (
+    START,
+    FakeClock,
+    a_line,
+    claimed,
+    failure,
+    feed,
+    leased,
+    running,
+    status,
+    submitted,
+    success,
+    under_way,
+)
 from tests.store.sqlite.processes import child
 
 clock = FakeClock()
@@ -99,6 +112,18 @@ async def test_what_a_dead_owner_left_running_is_up_for_claims_at_once(folder: P
         assert (again.fence.request_id, again.attempt) == (lease.fence.request_id, 2)
         assert await store.leases.finish([failure(lease)]) == [lease.fence]
         assert await status(store, lease.fence.request_id) is Status.PROCESSING
+
+
+async def test_a_new_owner_goes_on_at_once_with_batches_that_were_leased(folder: Path) -> None:
+    """G3."""
+    async with open_store(folder / "store.db", clock=clock.now) as store:
+        lost = await under_way(store)
+    async with open_store(folder / "store.db", clock=clock.now) as store:
+        lease = await leased(store)
+        assert lease.batch.id == lost.batch.id
+        with pytest.raises(FenceLost):
+            await feed(store, lost, [a_line(1)])
+        await feed(store, lease, [a_line(1)])
 
 
 async def test_a_guest_takes_back_nothing(folder: Path) -> None:

@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from msgspec.structs import replace
 
+from raincheck.core.batches import BATCH_KEPT, BatchDialect, Conclusion, LineError
 from raincheck.core.clock import DAY, HOUR, MINUTE, SECOND
 from raincheck.core.model import Beat, Limits, Priority, Query, Remote, Tenant, Worker
 from raincheck.core.status import Status
@@ -17,23 +19,33 @@ from tests.store.builders import (
     RETENTION,
     START,
     FakeClock,
+    a_batch,
+    a_broken_line,
+    a_line,
+    a_part,
     a_request,
     an_input,
+    an_open_batch,
     an_output,
     capped,
     claimed,
     completed,
     failure,
+    fed,
+    feed,
+    leased,
     release,
     retry,
     running,
     submitted,
     success,
+    under_way,
     uploaded,
     with_a_job,
 )
 from tests.store.sqlite.watched import Watched, watching
 
+Answer = TypeVar("Answer")
 Act = Callable[[Store, FakeClock, Watched], Awaitable[object]]
 
 
@@ -252,6 +264,63 @@ async def count(store: Store, _: FakeClock, watched: Watched) -> None:
     await store.upkeep.gauges()
 
 
+async def hand_in_batches(store: Store, _: FakeClock, watched: Watched) -> None:
+    watched.reset()
+    new = a_batch(idempotency_key="k", fingerprint=b"f", repeat_until=START + HOUR)
+    await store.batches.create(new)
+    await store.batches.create(new)
+    batch = (await store.batches.create(an_open_batch())).batch
+    for part in (a_part("a", "b", idempotency_key="k"),) * 2:
+        await store.batches.add("t", batch.id, part)
+    for dialect in (None, BatchDialect.XAI):
+        await store.batches.list("t", dialect=dialect, after=batch.id)
+    await store.batches.paces(["small"])
+
+
+async def feed_a_batch(store: Store, _: FakeClock, watched: Watched) -> None:
+    watched.reset()
+    lease = await under_way(store, 3)
+    await feed(store, lease, [a_line(1), a_broken_line(2), a_line(3)])
+    await store.batches.extend(lease.fence, lease_for=LEASE)
+    assert await store.batches.rise(lease.fence, Priority.DEFAULT, limit=9) == 2
+    await store.batches.release(lease.fence, due_at=START, total=3)
+    assert await store.batches.next_due() == START
+    await leased(store)
+
+
+async def read_a_batch(store: Store, _: FakeClock, watched: Watched) -> None:
+    lease = await fed(store, 2)
+    first, _second = await claimed(store, 2)
+    await store.leases.finish([success(first)])
+    watched.reset()
+    batch_id = lease.batch.id
+    await store.batches.get("t", batch_id)
+    assert len(await store.batches.rows("t", batch_id, limit=9)) == 2
+    assert len(await store.batches.results("t", batch_id, limit=9)) == 2
+    assert len(await store.batches.ended("t", batch_id, limit=9)) == 1
+    assert await store.batches.row("t", batch_id, "line-1") is not None
+    assert len(await store.batches.parts("t", batch_id, limit=99)) == 1
+    await store.batches.events("t", batch_id)
+
+
+async def end_a_batch(store: Store, clock: FakeClock, watched: Watched) -> None:
+    lease = await fed(store, 3)
+    first, second = await claimed(store, 2)
+    bad = await store.batches.create(a_batch(tenant="else"))
+    refused = await leased(store, bad.batch)
+    watched.reset()
+    await store.batches.refuse(refused.fence, [LineError("bad", "bad")])
+    await store.leases.finish([success(first)])
+    await store.batches.cancel("t", lease.batch.id, limit=1)
+    lease = await leased(store)
+    assert await store.batches.stop(lease.fence, limit=9) == 1
+    await store.batches.conclude(lease.fence, Conclusion())
+    await store.requests.delete("t", second.fence.request_id)
+    clock.advance(seconds=BATCH_KEPT / SECOND)
+    while await store.upkeep.purge(limit=9) > 0:
+        pass
+
+
 BY_ID = "sqlite_autoindex_request_1 (id=?)"
 MEANT: dict[Act, tuple[str, ...]] = {
     claim: ("request_ready (queue=?)", "request_due (due_at<?)"),
@@ -293,6 +362,21 @@ MEANT: dict[Act, tuple[str, ...]] = {
         "request_videos_status (tenant=? AND status=? AND seq>?)",
     ),
     count: ("request_running (queue=?)",),
+    hand_in_batches: (
+        "batch_repeated (tenant=? AND repeat_key=?)",
+        "batch_part_repeated (batch_seq=? AND repeat_key=?)",
+        "batch_row_named (batch_seq=? AND custom_id=?)",
+        "batch_listed (tenant=? AND seq<?)",
+        "batch_listed_dialect (tenant=? AND dialect=? AND seq<?)",
+    ),
+    feed_a_batch: ("batch_due (due_at<?)", "request_of_batch (batch_seq=?)", "PRIMARY KEY (batch_seq=? AND line=?)"),
+    read_a_batch: (
+        "PRIMARY KEY (batch_seq=? AND line>? AND line<?)",
+        "batch_row_ended (batch_seq=? AND ended>?)",
+        "batch_row_named (batch_seq=? AND custom_id=?)",
+        "sqlite_autoindex_event_3 (batch_seq=?)",
+    ),
+    end_a_batch: ("request_of_batch (batch_seq=?)", "batch_purge (purge_at<?)"),
 }
 """The indexes each act must use."""
 
@@ -366,3 +450,52 @@ async def test_each_act_takes_as_many_steps_beside_twenty_thousand_rows_as_besid
     few, many = [await cost_of_each_act(folder, others) for others in (100, 20_000)]
     assert all(few.values())
     assert {name: steps for name, steps in many.items() if steps > 1.3 * few[name]} == {}
+
+
+async def cost_of_each_act_on_a_batch(folder: Path, lines: int) -> dict[str, int]:
+    """Steps of SQLite's machine for each act on a batch that has so many lines, half of them fed, a quarter ended."""
+    clock = FakeClock()
+    watched = Watched()
+    costs = dict[str, int]()
+
+    async def measured(name: str, work: Awaitable[Answer]) -> Answer:
+        watched.reset()
+        answer = await work
+        costs[name] = watched.steps
+        return answer
+
+    exits = AsyncExitStack()
+    with watching(watched):
+        opening = open_store(folder / f"{lines}.db", clock=clock.now, retention=RETENTION)
+        store = await exits.enter_async_context(opening)
+    async with exits:
+        batch = (await store.batches.create(an_open_batch())).batch
+        for start in range(1, lines, 20):
+            await store.batches.add("t", batch.id, a_part(*(f"line-{start + number}" for number in range(20))))
+        lease, half = await leased(store, batch), lines // 2
+        await feed(store, lease, [a_line(number) for number in range(1, half + 1)])
+        await store.leases.finish([success(each) for each in await claimed(store, half // 2)])
+        await measured("add", store.batches.add("t", batch.id, a_part("one", "more")))
+        await measured("feed", feed(store, lease, [a_line(half + 1), a_broken_line(half + 2)]))
+        await measured("release", store.batches.release(lease.fence, due_at=START, total=lines))
+        lease = await measured("lease", leased(store, batch))
+        [request] = await measured("claim", claimed(store))
+        await measured("finish", store.leases.finish([success(request)]))
+        await measured("rise", store.batches.rise(lease.fence, Priority.FLEX, limit=9))
+        await measured("get", store.batches.get("t", batch.id))
+        await measured("rows", store.batches.rows("t", batch.id, after=half - 9, limit=9))
+        await measured("last rows", store.batches.rows("t", batch.id, after=half + 2, limit=9))
+        await measured("first results", store.batches.results("t", batch.id, limit=9))
+        await measured("first ended", store.batches.ended("t", batch.id, limit=9))
+        await measured("ended", store.batches.ended("t", batch.id, after=half // 2 - 9, limit=9))
+        await measured("row", store.batches.row("t", batch.id, f"line-{half}"))
+        await measured("cancel", store.batches.cancel("t", batch.id, limit=9))
+    return costs
+
+
+@pytest.mark.slow("ten thousand lines")
+async def test_each_act_on_a_batch_takes_as_many_steps_with_ten_thousand_lines_as_with_a_hundred(folder: Path) -> None:
+    """G11."""
+    few, many = [await cost_of_each_act_on_a_batch(folder, lines) for lines in (100, 10_000)]
+    assert all(few.values())
+    assert {name: (steps, few[name]) for name, steps in many.items() if steps > 1.3 * few[name]} == {}

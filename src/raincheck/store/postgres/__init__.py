@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from raincheck.core.clock import DAY, Clock
+from raincheck.store.postgres.batches import PostgresBatches
 from raincheck.store.postgres.changes import PostgresChanges
 from raincheck.store.postgres.database import connect
 from raincheck.store.postgres.files import PostgresFiles
@@ -31,6 +32,7 @@ async def open_store(url: str, *, clock: Clock | None = None, retention: int = 7
                 leases=PostgresLeases(database, retention=retention),
                 strays=PostgresStrays(database),
                 files=PostgresFiles(database),
+                batches=PostgresBatches(database, retention=retention),
                 registry=PostgresRegistry(database),
                 upkeep=PostgresUpkeep(database, retention=retention),
                 blobs=PostgresBlobs(database),

@@ -20,6 +20,14 @@ Key = tuple[str, str]
 """A tenant, and what it calls the request or what the request says."""
 
 
+class Arrival(NamedTuple):
+    """A request that was accepted, with its number, and its line when it is a row of a batch."""
+
+    seq: int
+    new: NewRequest
+    line: int | None = None
+
+
 class Mark(NamedTuple):
     """What is remembered under a key."""
 
@@ -53,11 +61,17 @@ async def record(tx: Transaction, batch: Sequence[NewRequest]) -> list[Submitted
     answers = [standing.take(seq, new) for seq, new in numbered]
 
     await _remember(tx, before, standing.marks, own=own)
-    if standing.accepted:
-        await _write_bodies(tx, standing.accepted)
-        await _attach(tx, standing.accepted)
-        await _line_up(tx, standing)
+    await enter(tx, standing.accepted, now=standing.now)
     return answers
+
+
+async def enter(tx: Transaction, accepted: Sequence[Arrival], *, now: int, batch_seq: int | None = None) -> None:
+    """Make requests of what was accepted, rows of this batch if there is one. Whoever calls has seen to it that the
+    bodies of their attachments are there."""
+    if accepted:
+        await _write_bodies(tx, accepted)
+        await _attach(tx, accepted)
+        await _line_up(tx, accepted, now, batch_seq)
 
 
 @dataclass(slots=True)
@@ -72,7 +86,7 @@ class Standing:
     """How many requests wait of each tenant that has a cap."""
     bodies: frozenset[str] = frozenset()
     """Of the bodies that attachments name, those that are there."""
-    accepted: list[tuple[int, NewRequest]] = field(default_factory=list[tuple[int, NewRequest]])
+    accepted: list[Arrival] = field(default_factory=list[Arrival])
 
     def take(self, seq: int, new: NewRequest) -> Submitted | RaincheckError:
         if new.fingerprint is not None and (answer := self._seen_before(new, new.fingerprint)) is not None:
@@ -81,15 +95,12 @@ class Standing:
             return AttachmentGone()
         if (refused := self._over_quota(new)) is not None:
             return refused
-        request = as_submitted(new, due_at=self.later(new))
-        self.accepted.append((seq, new))
+        request = as_submitted(new, due_at=later(new, self.now))
+        self.accepted.append(Arrival(seq, new))
         if new.fingerprint is not None and (new.idempotency_key is not None or new.repeat_until is not None):
             self.marks[_key(new)] = _mark(seq, new, new.fingerprint)
             self.known[seq] = request
         return Submitted(request)
-
-    def later(self, new: NewRequest) -> int | None:
-        return later(new, self.now)
 
     def _seen_before(self, new: NewRequest, fingerprint: bytes) -> Submitted | IdempotencyConflict | None:
         mark = self.marks.get(_key(new))
@@ -203,22 +214,22 @@ def _mark(seq: int, new: NewRequest, fingerprint: bytes) -> Mark:
 # --- the rows
 
 
-async def _write_bodies(tx: Transaction, accepted: Sequence[tuple[int, NewRequest]]) -> None:
+async def _write_bodies(tx: Transaction, accepted: Sequence[Arrival]) -> None:
     """First, because nobody waits for these rows: the flows, which others do wait for, are not locked yet."""
-    tagged = [(seq, rows.metadata_text(new.metadata)) for seq, new in accepted if new.metadata]
+    tagged = [(seq, rows.metadata_text(new.metadata)) for seq, new, _ in accepted if new.metadata]
     await tx.run(
         """with described as (
                insert into metadata (seq, body) select seq, body from unnest($3::bigint[], $4::text[]) as n (seq, body))
            insert into payload (seq, body) select seq, body from unnest($1::bigint[], $2::bytea[]) as n (seq, body)""",
-        [seq for seq, _ in accepted],
-        [new.payload for _, new in accepted],
+        [seq for seq, _, _ in accepted],
+        [new.payload for _, new, _ in accepted],
         [seq for seq, _ in tagged],
         [text for _, text in tagged],
     )
 
 
-async def _attach(tx: Transaction, accepted: Sequence[tuple[int, NewRequest]]) -> None:
-    attached = [(seq, new.attachments) for seq, new in accepted if new.attachments]
+async def _attach(tx: Transaction, accepted: Sequence[Arrival]) -> None:
+    attached = [(seq, new.attachments) for seq, new, _ in accepted if new.attachments]
     if attached:
         await holders.attach(tx, attached)
         await holders.hold(tx, Counter(each.blob for _, some in attached for each in some))
@@ -230,12 +241,11 @@ class _Flow:
     arrived: int = 0
 
 
-async def _line_up(tx: Transaction, standing: Standing) -> None:
+async def _line_up(tx: Transaction, accepted: Sequence[Arrival], now: int, batch_seq: int | None) -> None:
     """Give each request its place in its queue, with a fair tag."""
-    accepted = standing.accepted
     flows: dict[tuple[str, int, str], _Flow] = {}
     behind: list[int] = []
-    for _, new in reversed(accepted):
+    for _, new, _ in reversed(accepted):
         flow = flows.setdefault((new.queue, int(new.priority), new.tenant), _Flow(new.weight))
         behind.append(flow.arrived)
         flow.arrived += 1
@@ -248,21 +258,23 @@ async def _line_up(tx: Transaction, standing: Standing) -> None:
         [tenant for _, _, tenant in flows],
         [flow.weight for flow in flows.values()],
         [flow.arrived for flow in flows.values()],
-        [seq for seq, _ in accepted],
-        [new.id for _, new in accepted],
-        [new.tenant for _, new in accepted],
-        [new.queue for _, new in accepted],
-        [new.operation for _, new in accepted],
-        [new.path for _, new in accepted],
-        [new.model for _, new in accepted],
-        [int(new.priority) for _, new in accepted],
+        [seq for seq, _, _ in accepted],
+        [new.id for _, new, _ in accepted],
+        [new.tenant for _, new, _ in accepted],
+        [new.queue for _, new, _ in accepted],
+        [new.operation for _, new, _ in accepted],
+        [new.path for _, new, _ in accepted],
+        [new.model for _, new, _ in accepted],
+        [int(new.priority) for _, new, _ in accepted],
         behind,
-        [standing.later(new) for _, new in accepted],
-        [new.deadline for _, new in accepted],
-        [new.max_attempts for _, new in accepted],
-        [new.tokens for _, new in accepted],
-        [new.webhook_url for _, new in accepted],
-        [new.created_at for _, new in accepted],
+        [later(new, now) for _, new, _ in accepted],
+        [new.deadline for _, new, _ in accepted],
+        [new.max_attempts for _, new, _ in accepted],
+        [new.tokens for _, new, _ in accepted],
+        [new.webhook_url for _, new, _ in accepted],
+        [new.created_at for _, new, _ in accepted],
+        [line for _, _, line in accepted],
+        batch_seq,
     )
     while not await _insert(tx, values):
         await tx.run(
@@ -270,7 +282,7 @@ async def _line_up(tx: Transaction, standing: Standing) -> None:
             queues,
         )
     tx.ready.update(queues)
-    tx.moved.extend((new.id, Status.PENDING) for _, new in accepted)
+    tx.moved.extend((new.id, Status.PENDING) for _, new, _ in accepted)
 
 
 async def _insert(tx: Transaction, values: tuple[object, ...]) -> bool:
@@ -300,16 +312,16 @@ async def _insert(tx: Transaction, values: tuple[object, ...]) -> bool:
                returning queue, priority, tenant, last_tag, weight
            ), arrived as (
                insert into request (seq, id, tenant, queue, operation, path, model, priority, tag, due_at, deadline,
-                                    max_attempts, tokens, webhook_url, created_at)
+                                    max_attempts, tokens, webhook_url, created_at, line, batch_seq)
                overriding system value
                select n.seq, n.id, n.tenant, n.queue, n.operation, n.path, n.model, n.priority,
                       s.last_tag - n.behind / s.weight, n.due_at, n.deadline, n.max_attempts, n.tokens, n.webhook_url,
-                      n.created_at
+                      n.created_at, n.line, $23::bigint
                  from unnest($7::bigint[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[],
                              $14::integer[], $15::bigint[], $16::bigint[], $17::bigint[], $18::integer[],
-                             $19::bigint[], $20::text[], $21::bigint[])
+                             $19::bigint[], $20::text[], $21::bigint[], $22::bigint[])
                       as n (seq, id, tenant, queue, operation, path, model, priority, behind, due_at, deadline,
-                            max_attempts, tokens, webhook_url, created_at)
+                            max_attempts, tokens, webhook_url, created_at, line)
                  join share s on s.queue = n.queue and s.priority = n.priority and s.tenant = n.tenant
                returning seq)
            select count(*) from arrived""",

@@ -8,6 +8,7 @@ meanwhile, in small transactions that wait for no disk.
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any
 
@@ -41,6 +42,7 @@ class Told(msgspec.Struct, frozen=True, omit_defaults=True):
     moved: tuple[tuple[str, Status], ...] = ()
     freed: bool = False
     strays: bool = False
+    batches: tuple[str, ...] = ()
 
 
 class PostgresChanges:
@@ -52,6 +54,7 @@ class PostgresChanges:
         self._ready: set[str] = set()
         self._moved: dict[str, Status] = {}
         self._freed = self._strays = False
+        self._batches: set[str] = set()
         self._untold = asyncio.Event()
         self._listening = asyncio.Event()
 
@@ -89,7 +92,8 @@ class PostgresChanges:
         self._moved.update((request_id, status) for request_id, status in change.moved if status.final)
         self._freed |= change.freed
         self._strays |= change.strays
-        if self._ready or self._moved or self._freed or self._strays:
+        self._batches |= change.batches
+        if self._ready or self._moved or self._freed or self._strays or self._batches:
             self._untold.set()
 
     async def _tell_forever(self) -> None:
@@ -99,13 +103,13 @@ class PostgresChanges:
             await asyncio.sleep(TELL_EVERY)
 
     async def _tell(self) -> None:
-        ready, moved = sorted(self._ready), list(self._moved.items())
+        ready, moved, batches = sorted(self._ready), list(self._moved.items()), sorted(self._batches)
         rest = Told(self._me, freed=self._freed, strays=self._strays)
-        self._ready, self._moved, self._freed, self._strays = set(), {}, False, False
+        self._ready, self._moved, self._batches, self._freed, self._strays = set(), {}, set(), False, False
         self._untold.clear()
-        if not (ready or moved or rest.freed or rest.strays):
+        if not (ready or moved or batches or rest.freed or rest.strays):
             return
-        payloads = [msgspec.json.encode(told).decode() for told in _in_parts(rest, ready, moved)]
+        payloads = [msgspec.json.encode(told).decode() for told in _in_parts(rest, ready, moved, batches)]
 
         async def notify(tx: Transaction) -> None:
             await tx.run("select pg_notify($1, payload) from unnest($2::text[]) payload", CHANNEL, payloads)
@@ -148,7 +152,16 @@ class PostgresChanges:
         except msgspec.MsgspecError:
             return  # A newer Raincheck's, or somebody else's.
         if told.by != self._me:
-            self._database.tell(Change(frozenset(told.ready), told.moved, told.freed, told.strays, elsewhere=True))
+            self._database.tell(
+                Change(
+                    ready=frozenset(told.ready),
+                    moved=told.moved,
+                    freed=told.freed,
+                    strays=told.strays,
+                    batches=frozenset(told.batches),
+                    elsewhere=True,
+                )
+            )
 
 
 async def _until_lost(connection: Any, lost: asyncio.Event) -> None:
@@ -162,20 +175,34 @@ async def _until_lost(connection: Any, lost: asyncio.Event) -> None:
             await connection.execute("select 1")
 
 
-def _in_parts(rest: Told, ready: list[str], moved: list[tuple[str, Status]]) -> Iterator[Told]:
+def _in_parts(rest: Told, ready: list[str], moved: list[tuple[str, Status]], batches: list[str]) -> Iterator[Told]:
     """As few messages as hold it all, each with the rest; a single name that no message could hold is left out."""
-    envelope = len(msgspec.json.encode(Told(rest.by, ("",), (("", Status.EXPIRED),), freed=True, strays=True)))
-    size, part_ready, part_moved = envelope, list[str](), list[tuple[str, Status]]()
-    for item in (*ready, *moved):
-        item_size = len(msgspec.json.encode(item)) + 1
-        if envelope + item_size > PAYLOAD:
-            continue
-        if size + item_size > PAYLOAD:
-            yield replace(rest, ready=tuple(part_ready), moved=tuple(part_moved))
-            size, part_ready, part_moved = envelope, [], []
-        size += item_size
-        if isinstance(item, str):
-            part_ready.append(item)
-        else:
-            part_moved.append(item)
-    yield replace(rest, ready=tuple(part_ready), moved=tuple(part_moved))
+    full = Told(rest.by, ("",), (("", Status.EXPIRED),), freed=True, strays=True, batches=("",))
+    envelope = size = len(msgspec.json.encode(full))
+    part = _Part()
+    for into, items in ((part.ready, ready), (part.moved, moved), (part.batches, batches)):
+        for item in items:
+            item_size = len(msgspec.json.encode(item)) + 1
+            if envelope + item_size > PAYLOAD:
+                continue
+            if size + item_size > PAYLOAD:
+                yield part.taken(rest)
+                size = envelope
+            size += item_size
+            into.append(item)
+    yield part.taken(rest)
+
+
+@dataclass(slots=True)
+class _Part:
+    """What goes into the next message."""
+
+    ready: list[Any] = field(default_factory=list[Any])
+    moved: list[Any] = field(default_factory=list[Any])
+    batches: list[Any] = field(default_factory=list[Any])
+
+    def taken(self, rest: Told) -> Told:
+        told = replace(rest, ready=tuple(self.ready), moved=tuple(self.moved), batches=tuple(self.batches))
+        for each in (self.ready, self.moved, self.batches):
+            each.clear()
+        return told

@@ -15,10 +15,12 @@ from raincheck.core.clock import Clock
 from raincheck.core.errors import RaincheckError
 from raincheck.core.status import Status
 from raincheck.store.group_commit import GroupCommit
+from raincheck.store.postgres import tallies
 from raincheck.store.postgres.address import STATEMENT_WITHIN, Address, parse
 from raincheck.store.postgres.migrating import migrate
 from raincheck.store.postgres.outages import AGAIN, BROKE, FAILURES, OUTAGES, unavailable, unopened
 from raincheck.store.postgres.pool import ACQUIRE_WITHIN, Pool
+from raincheck.store.postgres.tallies import RowEnd
 from raincheck.store.postgres.witness import FORGET, Witness
 from raincheck.store.protocol import NOTHING, Change
 
@@ -73,9 +75,10 @@ class Transaction:
     """What one write may use: statements, the moment, and room for what it changed.
 
     Rows are locked in one order everywhere, so that transactions wait for each other but never in a circle: request,
-    file, seen, throttle, spent, tenant, parked, blob, queue, flow, lane; within a table in the order of the key, and
-    those of one table by one statement. (What skips rows that are locked waits for nobody: so a claim may take requests
-    after throttles, tenants and notes of what is parked, and the caretaker such notes after queues.)
+    file, seen, throttle, spent, tenant, parked, blob, queue, flow, lane, batch and what hangs on it; within a table in
+    the order of the key, and those of one table by one statement. (What skips rows that are locked waits for nobody: so
+    a claim may take requests after throttles, tenants and notes of what is parked, and the caretaker such notes after
+    queues.)
     """
 
     connection: Any
@@ -85,6 +88,19 @@ class Transaction:
     moved: list[tuple[str, Status]] = field(default_factory=list[tuple[str, Status]])
     freed: bool = False
     strays: bool = False
+    batches: set[str] = field(default_factory=set[str])
+    rows_ended: list[RowEnd] = field(default_factory=list[RowEnd])
+    """Counted on their batches right before the commit, behind everything else: those are locked last."""
+
+    @property
+    def change(self) -> Change:
+        return Change(
+            ready=frozenset(self.ready),
+            moved=tuple(self.moved),
+            freed=self.freed,
+            strays=self.strays,
+            batches=frozenset(self.batches),
+        )
 
     async def run(self, sql: str, *values: object) -> None:
         await self.connection.execute(sql, *values)
@@ -164,8 +180,9 @@ class Database:
         async with self._begun("on" if durable else "off") as connection:
             transaction = Transaction(connection, self.at)
             result = await work(transaction)
+            await tallies.count(transaction)
             await self._commit(connection, durable)
-        change = Change(frozenset(transaction.ready), tuple(transaction.moved), transaction.freed, transaction.strays)
+        change = transaction.change
         if change != NOTHING:
             self.tell(change)
         return result

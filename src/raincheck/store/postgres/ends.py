@@ -9,14 +9,17 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from raincheck.core.batches import Batch
 from raincheck.core.events import event_type
 from raincheck.core.ids import new_id
 from raincheck.core.model import Attachment
 from raincheck.core.outcome import Reply, RequestError
 from raincheck.core.status import Status
 from raincheck.store import rows
+from raincheck.store.counting import usage_of
 from raincheck.store.postgres.database import Transaction
 from raincheck.store.postgres.holders import attach
+from raincheck.store.postgres.tallies import RowEnd
 from raincheck.store.postgres.texts import clean
 from raincheck.store.rows import Open
 
@@ -79,8 +82,10 @@ async def write_ends(tx: Transaction, ended: Sequence[Ending]) -> Counter[Flow]:
                 where e.status != 'completed' and r.remote_id is not null and r.remote_upstream is not null
            ), ended as (
                update request r
-                  set status = e.status, ended_at = moment($15), purge_at = moment($15) + e.keep_for, due_at = null,
-                      worker = null, remote_id = null, remote_upstream = null,
+                  set status = e.status, ended_at = moment($15), due_at = null, worker = null,
+                      purge_at = e.keep_for + case when r.batch_seq is null then moment($15)
+                                                   else greatest(moment($15), r.deadline) end,
+                      remote_id = null, remote_upstream = null,
                       progress = case when e.status = 'completed' then 1.0 else r.progress end
                  from e where r.seq = e.seq and r.fence = e.fence and r.status = e.was
                returning r.seq, r.tenant, r.webhook_url
@@ -104,6 +109,7 @@ async def write_ends(tx: Transaction, ended: Sequence[Ending]) -> Counter[Flow]:
     )
     await attach(tx, outputs)
     tx.moved.extend((ending.request.id, ending.status) for ending in ended)
+    tx.rows_ended.extend(row for ending in ended if (row := _row(ending)) is not None)
     left = Counter(ending.request.flow for ending in ended if ending.request.status == Status.PENDING)
     return Counter({flow: -number for flow, number in left.items()})
 
@@ -128,6 +134,30 @@ def _outputs(reply: Reply) -> list[Attachment]:
 
 def _event(ending: Ending) -> tuple[object, ...]:
     return new_id("evt"), event_type(ending.request.operation, ending.status)
+
+
+def _row(ending: Ending) -> RowEnd | None:
+    """What a batch counts when it is a row of one."""
+    request = ending.request
+    if request.batch_seq is None or request.line is None:
+        return None
+    return RowEnd(
+        request.batch_seq, request.line, ending.status, usage_of(ending.reply.usage if ending.reply else None)
+    )
+
+
+async def tell_of_batch(tx: Transaction, seq: int, batch: Batch) -> None:
+    """Write the one event of a batch that has ended (G6)."""
+    await tx.run(
+        """insert into event (id, tenant, batch_seq, type, webhook_url, created_at)
+           values ($1, $2, $3, $4, $5, $6)""",
+        new_id("evt"),
+        batch.tenant,
+        seq,
+        event_type("batch", batch.status),
+        batch.webhook_url,
+        batch.ended_at,
+    )
 
 
 async def hand_out(

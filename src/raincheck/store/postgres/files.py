@@ -1,6 +1,7 @@
 """What tenants have uploaded, in PostgreSQL."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from raincheck.core.errors import AttachmentGone, BadInput
 from raincheck.core.model import File, FilePage
@@ -25,22 +26,7 @@ class PostgresFiles:
         async def write(tx: Transaction) -> None:
             if not await holders.there(tx, [file.blob]):
                 raise AttachmentGone
-            await tx.run(
-                """insert into file (id, tenant, filename, purpose, content_type, size, digest, blob, created_at,
-                                     expires_at)
-                   values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)""",
-                file.id,
-                file.tenant,
-                file.filename,
-                file.purpose,
-                file.content_type,
-                file.size,
-                file.digest,
-                file.blob,
-                file.created_at,
-                file.expires_at,
-            )
-            await holders.hold(tx, Counter([file.blob]))
+            await insert(tx, [file])
 
         await self._database.write(write)
 
@@ -91,6 +77,28 @@ class PostgresFiles:
             await holders.release(tx, [row[0]])
 
         await self._database.write(write)
+
+
+async def insert(tx: Transaction, files: Sequence[File]) -> None:
+    """Write down files whose bodies are there, and hold those."""
+    for file in files:
+        await tx.run(
+            """insert into file (id, tenant, filename, purpose, content_type, size, digest, blob, created_at,
+                                 expires_at)
+               values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)""",
+            file.id,
+            file.tenant,
+            file.filename,
+            file.purpose,
+            file.content_type,
+            file.size,
+            file.digest,
+            file.blob,
+            file.created_at,
+            file.expires_at,
+        )
+    if files:
+        await holders.hold(tx, Counter(file.blob for file in files))
 
 
 async def forget_expired(tx: Transaction, limit: int) -> int:

@@ -89,7 +89,7 @@ class PostgresLeases:
         due = await tx.all(
             """with due as materialized (
                    select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at,
-                          upstream, tokens, max_attempts, deadline <= moment($1) as late
+                          upstream, tokens, batch_seq, line, max_attempts, deadline <= moment($1) as late
                      from request
                     where due_at <= moment($1)
                     order by due_at

@@ -117,7 +117,13 @@ class PostgresLedger:
 
     async def settle(self) -> None:
         with _reachable():
-            for table, number in (("request", "seq"), ("event", "seq"), ("file", "seq"), ("stray", "id")):
+            for table, number in (
+                ("request", "seq"),
+                ("event", "seq"),
+                ("file", "seq"),
+                ("stray", "id"),
+                ("batch", "seq"),
+            ):
                 sequence = f"pg_get_serial_sequence('{table}', '{number}')"
                 await self._connection.execute(
                     f"select setval({sequence}, coalesce(max({number}), 1), count(*) > 0) from {table}"  # noqa: S608

@@ -1,13 +1,12 @@
 """What the front desk does with requests, in PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 import msgspec
 
 from raincheck.core.errors import (
     AlreadyEnded,
-    BadInput,
     NotEnded,
     NotRequeueable,
     RaincheckError,
@@ -32,7 +31,7 @@ from raincheck.store.arriving import named_key
 from raincheck.store.postgres import arrivals, holders, places
 from raincheck.store.postgres.database import Database, Transaction
 from raincheck.store.postgres.ends import Ending, Try, end, stopped, tried
-from raincheck.store.postgres.texts import holds
+from raincheck.store.postgres.texts import holds, tellable, unwritable, writable
 from raincheck.store.rows import Open
 
 MAX_SEQ = (1 << 63) - 1
@@ -51,11 +50,11 @@ class PostgresRequests:
         self._cancels = database.gathered(self._cancel)
 
     async def submit(self, batch: Sequence[NewRequest]) -> list[Submitted | RaincheckError]:
-        fit = [new for new in batch if _writable(new)]
+        fit = [new for new in batch if writable(new)]
         answers = iter(await self._submits.add(fit) if fit else [])
         if len(fit) == len(batch):
             return list(answers)
-        return [next(answers) if _writable(new) else _unwritable() for new in batch]
+        return [next(answers) if writable(new) else unwritable() for new in batch]
 
     # Point reads keep the plan of their first calls, so only one index may serve them: `is true` hides the tenant from
     # the indexes that begin with it.
@@ -162,7 +161,7 @@ class PostgresRequests:
             if row is None:
                 raise rows.unknown(query.after)
             above, below = (row[0], MAX_SEQ) if query.oldest_first else (0, row[0])
-        if not holds(tenant, query.model, query.queue, query.operation) or not _tellable(query.metadata):
+        if not holds(tenant, query.model, query.queue, query.operation) or not tellable(query.metadata):
             return Page([], has_more=False)
         values = (
             tenant,
@@ -205,7 +204,7 @@ class PostgresRequests:
     async def _cancel(self, tx: Transaction, asked: Sequence[Named]) -> list[Request | RaincheckError]:
         found = await tx.all(
             """select r.seq, r.id, r.tenant, r.operation, r.webhook_url, r.queue, r.priority, r.status, r.fence,
-                      r.attempt, r.claimed_at, r.upstream, r.tokens
+                      r.attempt, r.claimed_at, r.upstream, r.tokens, r.batch_seq, r.line
                  from unnest($1::text[], $2::text[]) as n (tenant, id)
                  join request r on r.id = n.id and r.tenant = n.tenant
                 order by r.seq for update of r""",
@@ -242,12 +241,18 @@ class PostgresRequests:
 
         async def write(tx: Transaction) -> None:
             row = await tx.one(
-                "select seq, status from request where id = $1 and tenant = $2 for update", request_id, tenant
+                "select seq, status, batch_seq from request where id = $1 and tenant = $2 for update",
+                request_id,
+                tenant,
             )
             if row is None:
                 raise rows.unknown(request_id)
             if not Status(row["status"]).final:
                 raise NotEnded
+            if row["batch_seq"] is not None and await tx.one(
+                "select 1 from batch where seq = $1 and (ended_at is null) is true", row["batch_seq"]
+            ):
+                raise NotEnded("The request is a row of a batch that has not ended; delete it after that.")
             await forget(tx, [row["seq"]])
 
         await self._database.write(write)
@@ -278,7 +283,20 @@ async def forget(tx: Transaction, seqs: Sequence[int]) -> None:
     )
     await forget_bodies(tx, seqs)
     await tx.run("delete from event where request_seq = any($1)", seqs)
-    await tx.run("delete from request where seq = any($1)", seqs)
+    gone = await tx.all("delete from request where seq = any($1) returning batch_seq, line", seqs)
+    if lines := [(batch_seq, line) for batch_seq, line in gone if batch_seq is not None]:
+        # The row of the batch says on that there was this line. One that is locked is being forgotten itself.
+        await tx.run(
+            """with held as materialized (
+                   select r.batch_seq, r.line
+                     from unnest($1::bigint[], $2::bigint[]) as n (batch_seq, line)
+                     join batch_row r on r.batch_seq = n.batch_seq and r.line = n.line
+                      for update of r skip locked)
+               update batch_row r set request_seq = null from held h
+                where r.batch_seq = h.batch_seq and r.line = h.line""",
+            [batch_seq for batch_seq, _ in lines],
+            [line for _, line in lines],
+        )
 
 
 async def _submit(
@@ -286,29 +304,6 @@ async def _submit(
 ) -> list[list[Submitted | RaincheckError] | RaincheckError]:
     answers = iter(await arrivals.record(tx, [new for batch in batches for new in batch]))
     return [list(islice(answers, len(batch))) for batch in batches]
-
-
-def _writable(new: NewRequest) -> bool:
-    return holds(
-        new.id,
-        new.tenant,
-        new.queue,
-        new.operation,
-        new.path,
-        new.model,
-        new.webhook_url,
-        new.idempotency_key,
-        *(text for each in new.attachments for text in (each.name, each.blob, each.content_type)),
-    ) and _tellable(new.metadata)
-
-
-def _tellable(metadata: Mapping[str, str]) -> bool:
-    """Metadata may hold a NUL: it is kept as JSON, in which that is spelled out."""
-    return holds(*(text.replace("\0", "") for pair in metadata.items() for text in pair))
-
-
-def _unwritable() -> BadInput:
-    return BadInput("The request has a NUL or half a surrogate pair where neither can be kept; remove it.")
 
 
 def _check_id(tenant: str, request_id: str) -> None:

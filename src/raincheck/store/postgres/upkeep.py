@@ -1,11 +1,14 @@
 """What the caretaker does, in PostgreSQL, in small bites; several processes' caretakers share the work."""
 
 from collections.abc import Sequence
+from functools import partial
 
+from raincheck.core.batches import PUT_OFF
 from raincheck.core.clock import DAY, SECOND
 from raincheck.core.events import Event
 from raincheck.core.retry import expired
 from raincheck.core.status import Status
+from raincheck.store.postgres.batch_purge import forget_batches, forget_parts
 from raincheck.store.postgres.database import Database, Transaction
 from raincheck.store.postgres.ends import Ending, end
 from raincheck.store.postgres.files import forget_expired
@@ -25,7 +28,7 @@ class PostgresUpkeep:
         async def write(tx: Transaction) -> int:
             late = await tx.all(
                 """select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at,
-                          upstream, tokens
+                          upstream, tokens, batch_seq, line
                      from request where status = 'pending' and deadline <= moment($1)
                     order by deadline limit $2 for update skip locked""",
                 tx.at,
@@ -46,14 +49,23 @@ class PostgresUpkeep:
     async def purge(self, *, limit: int) -> int:
         async def write(tx: Transaction) -> int:
             due = await tx.all(
-                """select seq, purged from request where purge_at <= moment($1)
+                """select seq, purged,
+                          exists (select 1 from batch b where b.seq = request.batch_seq and b.ended_at is null)
+                     from request where purge_at <= moment($1)
                     order by purge_at limit $2 for update skip locked""",
                 tx.at,
                 limit,
             )
-            if old := [seq for seq, purged in due if purged]:
+            if needed := [seq for seq, _, needed in due if needed]:
+                await tx.run(
+                    "update request set purge_at = moment($2) + $3 where seq = any($1::bigint[])",
+                    needed,
+                    tx.at,
+                    max(self._retention, PUT_OFF),
+                )
+            if old := [seq for seq, purged, needed in due if purged and not needed]:
                 await forget(tx, old)
-            if fresh := [seq for seq, purged in due if not purged]:
+            if fresh := [seq for seq, purged, needed in due if not purged and not needed]:
                 await forget_bodies(tx, fresh)
                 await tx.run(
                     "update request set purged = true, purge_at = moment($2) + $3 where seq = any($1::bigint[])",
@@ -66,14 +78,16 @@ class PostgresUpkeep:
         due = await self._database.one(
             """select least((select min(purge_at) from request where purge_at is not null),
                             (select min(expires_at) from seen where expires_at is not null)) <= moment($1),
-                      (select min(expires_at) from file where expires_at is not null) <= moment($1)""",
+                      (select min(expires_at) from file where expires_at is not null) <= moment($1),
+                      (select min(purge_at) from batch where purge_at is not null) <= moment($1)""",
             self._database.at,
         )
-        requests, files = due or (False, False)
+        requests, files, batches = due or (False, False, False)
         taken = await self._database.write(write) if requests else 0
-        if files and taken < limit:
-            # A transaction of its own: bodies are let go of by one statement.
-            taken += await self._database.write(lambda tx: forget_expired(tx, limit - taken))
+        # Transactions of their own: bodies are let go of by one statement, and before a batch is locked.
+        for some, forget_some in ((files, forget_expired), (batches, forget_parts), (batches, forget_batches)):
+            if some and taken < limit:
+                taken += await self._database.write(partial(forget_some, limit=limit - taken))
         return taken
 
     async def tidy(self, *, limit: int) -> int:
@@ -150,7 +164,7 @@ class PostgresUpkeep:
 
     async def events(self, tenant: str, request_id: str) -> list[Event]:
         found = await self._database.all(
-            """select e.id, e.tenant, r.id, e.type, e.created_at, e.webhook_url
+            """select e.id, e.tenant, e.type, e.created_at, e.webhook_url, r.id
                  from event e join request r on r.seq = e.request_seq
                 where r.id = $1 and (r.tenant = $2) is true""",
             request_id,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from raincheck.core.clock import DAY, Clock
 from raincheck.store.protocol import Store
+from raincheck.store.sqlite.batches import SqliteBatches
 from raincheck.store.sqlite.changes import SqliteChanges
 from raincheck.store.sqlite.database import Database
 from raincheck.store.sqlite.files import SqliteFiles
@@ -37,6 +38,7 @@ async def open_store(
             leases=leases,
             strays=SqliteStrays(database),
             files=SqliteFiles(database),
+            batches=SqliteBatches(database, retention=retention),
             registry=SqliteRegistry(database),
             upkeep=SqliteUpkeep(database, retention=retention),
             blobs=SqliteBlobs(database),

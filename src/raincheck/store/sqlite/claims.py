@@ -104,7 +104,7 @@ class Claim:
     def _ready(self, queue: str, wanted: int) -> list[tuple[Open, Candidate]]:
         ready = self._tx.all(
             """select r.seq, r.id, r.tenant, r.operation, r.webhook_url, r.queue, r.priority, r.status, r.fence,
-                      r.attempt, r.claimed_at, r.upstream, r.tokens,
+                      r.attempt, r.claimed_at, r.upstream, r.tokens, r.batch_seq, r.line,
                       r.path, r.model, p.body, r.max_attempts, r.created_at, r.deadline, r.remote_upstream,
                       r.remote_id, r.tag,
                       (select max_running from tenant t where t.name = r.tenant)
@@ -115,11 +115,11 @@ class Claim:
             queue,
             wanted,
         )
-        return [(Open(*row[:13]), Candidate(*row[13:])) for row in ready]
+        return [(Open(*row[:15]), Candidate(*row[15:])) for row in ready]
 
     def _expire(self, request: Open) -> None:
         outcome = expired(None)
-        end(self._tx, request, outcome.status, keep_until=self._tx.now + self._terms.keep_for, error=outcome.error)
+        end(self._tx, request, outcome.status, keep_for=self._terms.keep_for, error=outcome.error)
         self._tx.ready.add(request.queue)  # It took a place in this claim that another could have had.
 
     def _lease(self, request: Open, found: Candidate, offer: Offer, rooms: list[Room], misses: int) -> Lease:

@@ -7,7 +7,7 @@ import asyncio
 import fcntl
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -67,11 +67,15 @@ class Transaction:
     moved: list[tuple[str, Status]] = field(default_factory=list[tuple[str, Status]])
     freed: bool = False
     strays: bool = False
+    batches: set[str] = field(default_factory=set[str])
     known: dict[str, Any] = field(default_factory=dict[str, Any])
     """What `limits.py` has read already: many ends share a transaction, and the limits they ran under."""
 
     def run(self, sql: str, values: Sequence[Value]) -> None:
         self.connection.execute(sql, values)
+
+    def run_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
+        self.connection.executemany(sql, rows)
 
     def insert(self, sql: str, *values: Value) -> int:
         """Insert one row; returns its rowid, for half of what `returning` costs."""
@@ -83,6 +87,9 @@ class Transaction:
 
     def all(self, sql: str, *values: Value) -> list[Row]:
         return self.connection.execute(sql, values).fetchall()
+
+    def change(self) -> Change:
+        return Change(frozenset(self.ready), tuple(self.moved), self.freed, self.strays, frozenset(self.batches))
 
 
 Write = Callable[[Transaction], Any]
@@ -170,7 +177,7 @@ class Database:
         except BaseException:
             self._rollback()
             raise
-        change = Change(frozenset(transaction.ready), tuple(transaction.moved), transaction.freed, transaction.strays)
+        change = transaction.change()
         if change != NOTHING:
             # Soon, not now: a listener that raises must not make what is committed look failed, and be written again.
             for listener in self._listeners:

@@ -1,14 +1,17 @@
 """The moves out of and into `pending` and to an end: status, counters, history, result, event, in one place each."""
 
+from raincheck.core.batches import BatchStatus
 from raincheck.core.events import event_type
 from raincheck.core.ids import new_id
 from raincheck.core.outcome import Reply, RequestError
 from raincheck.core.status import Status
 from raincheck.store import rows
+from raincheck.store.counting import usage_of
 from raincheck.store.rows import Open
 from raincheck.store.sqlite.database import Transaction
 from raincheck.store.sqlite.holders import attach, hold
 from raincheck.store.sqlite.limits import freed
+from raincheck.store.sqlite.tallies import count_end
 
 
 def end(
@@ -16,11 +19,14 @@ def end(
     request: Open,
     status: Status,
     *,
-    keep_until: int,
+    keep_for: int,
     error: RequestError | None = None,
     reply: Reply | None = None,
 ) -> None:
-    """Write a final status with its result and its one event (G6), and what it leaves at an upstream."""
+    """Write a final status with its result and its one event (G6), and what it leaves at an upstream.
+
+    What is a row of a batch is counted there, and kept as if it had ended when the batch's window does.
+    """
     if status is not Status.COMPLETED:
         tx.run(
             """insert into stray (upstream, remote_id, created_at, due_at)
@@ -30,11 +36,12 @@ def end(
         )
     tx.run(
         """update request
-              set status = ?, ended_at = ?, purge_at = ?, due_at = null, worker = null, upstream = null,
+              set status = ?1, ended_at = ?2, due_at = null, worker = null, upstream = null,
+                  purge_at = ?3 + case when batch_seq is null then ?2 else max(?2, coalesce(deadline, 0)) end,
                   remote_id = null, remote_upstream = null,
-                  progress = case when ? = 'completed' then 1.0 else progress end
-            where seq = ? and fence = ? and status = ?""",
-        (status, tx.now, keep_until, status, request.seq, request.fence, request.status),
+                  progress = case when ?1 = 'completed' then 1.0 else progress end
+            where seq = ?4 and fence = ?5 and status = ?6""",
+        (status, tx.now, keep_for, request.seq, request.fence, request.status),
     )
     if request.status == Status.PENDING:
         _count_pending(tx, request, -1)
@@ -69,7 +76,18 @@ def end(
             tx.now,
         ),
     )
+    if request.batch_seq is not None:
+        usage = usage_of(reply and reply.usage)
+        count_end(tx, request.batch_seq, status, [request.line], usage)
     tx.moved.append((request.id, status))
+
+
+def tell_of_batch(tx: Transaction, seq: int, tenant: str, status: BatchStatus, webhook_url: str | None) -> None:
+    """Write the one event of a batch that ends (G6)."""
+    tx.run(
+        "insert into event (id, tenant, batch_seq, type, webhook_url, created_at) values (?, ?, ?, ?, ?, ?)",
+        (new_id("evt"), tenant, seq, event_type("batch", status), webhook_url, tx.now),
+    )
 
 
 def hand_out(tx: Transaction, request: Open, *, worker: str, upstream: str, lapses_at: int) -> None:

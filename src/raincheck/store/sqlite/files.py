@@ -19,24 +19,7 @@ class SqliteFiles:
         def write(tx: Transaction) -> None:
             if not is_there(tx, file.blob):
                 raise AttachmentGone
-            tx.run(
-                """insert into file (id, tenant, filename, purpose, content_type, size, digest, blob, created_at,
-                                     expires_at)
-                   values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-                (
-                    file.id,
-                    file.tenant,
-                    file.filename,
-                    file.purpose,
-                    file.content_type,
-                    file.size,
-                    file.digest,
-                    file.blob,
-                    file.created_at,
-                    file.expires_at,
-                ),
-            )
-            hold(tx, file.blob)
+            insert_file(tx, file)
 
         await self._database.write(write)
 
@@ -78,6 +61,27 @@ class SqliteFiles:
             release(tx, [row[0]])
 
         await self._database.write(write)
+
+
+def insert_file(tx: Transaction, file: File) -> None:
+    """Write down a file whose body is there, and hold that."""
+    tx.run(
+        """insert into file (id, tenant, filename, purpose, content_type, size, digest, blob, created_at, expires_at)
+           values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (
+            file.id,
+            file.tenant,
+            file.filename,
+            file.purpose,
+            file.content_type,
+            file.size,
+            file.digest,
+            file.blob,
+            file.created_at,
+            file.expires_at,
+        ),
+    )
+    hold(tx, file.blob)
 
 
 # Two statements for each direction, because each has an index that makes it cheap at any size.

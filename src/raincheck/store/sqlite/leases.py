@@ -74,7 +74,7 @@ class SqliteLeases:
         # status alone would not do: the newer claim is processing too.
         row = tx.one(
             """select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at,
-                      upstream, tokens
+                      upstream, tokens, batch_seq, line
                  from request where id = ? and fence = ? and status = 'processing'""",
             finish.fence.request_id,
             finish.fence.number,
@@ -86,7 +86,7 @@ class SqliteLeases:
         match finish.outcome:
             case Succeeded(reply):
                 tried(tx, request, "succeeded", upstream=finish.upstream)
-                end(tx, request, Status.COMPLETED, keep_until=tx.now + self._retention, reply=reply)
+                end(tx, request, Status.COMPLETED, keep_for=self._retention, reply=reply)
                 _measure(tx, request)
             case Ended(status, error) as ended:
                 tried(tx, request, status, upstream=finish.upstream, error=error)
@@ -107,7 +107,7 @@ class SqliteLeases:
         """Make ready what waited long enough, and take back what was not heard of any more."""
         due = tx.all(
             """select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at,
-                      upstream, tokens, max_attempts, deadline
+                      upstream, tokens, batch_seq, line, max_attempts, deadline
                  from request where due_at <= ? order by due_at limit ?""",
             tx.now,
             WAKE_AT_ONCE,
@@ -127,13 +127,14 @@ class SqliteLeases:
                 hand_back(tx, request, due_at=None, refund=0)
 
     def _end(self, tx: Transaction, request: Open, ended: Ended) -> None:
-        end(tx, request, ended.status, keep_until=tx.now + self._retention, error=ended.error)
+        end(tx, request, ended.status, keep_for=self._retention, error=ended.error)
 
     async def take_back(self) -> None:
         """Let every lease lapse now. For the file's new owner: whoever held one died with the old owner's lock."""
 
         def write(tx: Transaction) -> None:
             tx.run("update request set due_at = ? where status = 'processing'", (tx.now,))
+            tx.run("update batch set due_at = ? where due_at is not null and worker is not null", (tx.now,))
 
         await self._database.write(write)
 

@@ -30,6 +30,7 @@ from raincheck.core.status import Status
 from raincheck.store import rows
 from raincheck.store.arriving import as_submitted, later, named_key, over_quota, seen_key
 from raincheck.store.sqlite import ends, holders, places
+from raincheck.store.sqlite.arrivals import flow_of, next_tags
 from raincheck.store.sqlite.database import Database, Source, Transaction
 
 MAX_SEQ = (1 << 63) - 1
@@ -59,7 +60,7 @@ class SqliteRequests:
         return Submitted(as_submitted(new, due_at=later(new, tx.now)))
 
     def _insert(self, tx: Transaction, new: NewRequest) -> int:
-        tag = _next_tag(tx, new)
+        [tag] = next_tags(tx, flow_of(new))
         due_at = later(new, tx.now)
         seq = tx.insert(
             """insert into request (id, tenant, queue, operation, path, model, priority, tag, due_at, deadline,
@@ -210,7 +211,7 @@ class SqliteRequests:
         def write(tx: Transaction) -> None:
             row = tx.one(
                 """select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at,
-                          upstream, tokens
+                          upstream, tokens, batch_seq, line
                      from request where id = ? and tenant = ?""",
                 request_id,
                 tenant,
@@ -228,7 +229,7 @@ class SqliteRequests:
                     ends.tried(tx, request, "cancelled")
                 case _:
                     raise AlreadyEnded(f"The request has already ended as {request.status}; an end is final.")
-            ends.end(tx, request, Status.CANCELLED, keep_until=tx.now + self._retention)
+            ends.end(tx, request, Status.CANCELLED, keep_for=self._retention)
 
         await self._database.write(write)
         return _get(self._database, tenant, request_id)
@@ -281,12 +282,21 @@ class SqliteRequests:
 
     async def delete(self, tenant: str, request_id: str) -> None:
         def write(tx: Transaction) -> None:
-            row = tx.one("select seq, status from request where id = ? and tenant = ?", request_id, tenant)
+            row = tx.one(
+                """select r.seq, r.ended_at is not null, b.due_at is null
+                     from request r left join batch b on b.seq = r.batch_seq
+                    where r.id = ? and r.tenant = ?""",
+                request_id,
+                tenant,
+            )
             if row is None:
                 raise rows.unknown(request_id)
-            if not Status(row[1]).final:
+            seq, ended, batch_ended = row
+            if not ended:
                 raise NotEnded
-            forget(tx, row[0])
+            if not batch_ended:
+                raise NotEnded("The request is a row of a batch that has not ended; delete it after that.")
+            forget(tx, seq)
 
         await self._database.write(write)
 
@@ -306,7 +316,10 @@ def forget(tx: Transaction, seq: int) -> None:
     forget_bodies(tx, seq)
     tx.run("delete from event where request_seq = ?", (seq,))
     tx.run("delete from seen where request_seq = ?", (seq,))
-    tx.run("delete from request where seq = ?", (seq,))
+    for batch_seq, line in tx.all("delete from request where seq = ? returning batch_seq, line", seq):
+        if batch_seq is not None:
+            # The number will be another's; the row of the batch says on that there was this line.
+            tx.run("update batch_row set request_seq = null where batch_seq = ? and line = ?", (batch_seq, line))
 
 
 def _get(source: Source, tenant: str, request_id: str) -> Request:
@@ -314,27 +327,6 @@ def _get(source: Source, tenant: str, request_id: str) -> Request:
     if row is None:
         raise rows.unknown(request_id)
     return rows.request(row)
-
-
-def _next_tag(tx: Transaction, new: NewRequest) -> float:
-    """Start-time fair queueing: a flow's next tag is one share after its last, and never behind the lane's clock."""
-    [(tag, pending)] = tx.all(
-        """insert into flow (queue, priority, tenant, last_tag, weight, pending)
-           values (?1, ?2, ?3, coalesce((select virtual_time from lane where queue = ?1 and priority = ?2), 0) + ?4,
-                   ?5, 1)
-           on conflict do update
-              set last_tag = max(last_tag + ?4, excluded.last_tag), weight = ?5, pending = pending + 1
-           returning last_tag, pending""",
-        new.queue,
-        int(new.priority),
-        new.tenant,
-        1 / new.weight,
-        new.weight,
-    )
-    if pending == 1:
-        # While anything is pending in a queue it is not forgotten, so it can be missing only now.
-        tx.run("insert or ignore into queue (name) values (?)", (new.queue,))
-    return tag
 
 
 def _over_quota(tx: Transaction, new: NewRequest) -> QuotaExceeded | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from raincheck.core.batches import PUT_OFF
 from raincheck.core.clock import DAY, SECOND
 from raincheck.core.events import Event
 from raincheck.core.retry import expired
@@ -28,14 +29,14 @@ class SqliteUpkeep:
         def write(tx: Transaction) -> int:
             late = tx.all(
                 """select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at,
-                          upstream, tokens
+                          upstream, tokens, batch_seq, line
                      from request where status = 'pending' and deadline <= ? order by deadline limit ?""",
                 tx.now,
                 limit,
             )
             outcome = expired(None)
             for row in late:
-                end(tx, Open(*row), outcome.status, keep_until=tx.now + self._retention, error=outcome.error)
+                end(tx, Open(*row), outcome.status, keep_for=self._retention, error=outcome.error)
             return len(late)
 
         late = self._database.one(
@@ -45,13 +46,22 @@ class SqliteUpkeep:
 
     async def purge(self, *, limit: int) -> int:
         def write(tx: Transaction) -> int:
-            due = tx.all("select seq, purged from request where purge_at <= ? order by purge_at limit ?", tx.now, limit)
-            for seq, purged in due:
-                if purged:
+            later, put_off = tx.now + self._retention, tx.now + max(self._retention, PUT_OFF)
+            due = tx.all(
+                """select seq, purged,
+                          exists (select 1 from batch b where b.seq = request.batch_seq and b.ended_at is null)
+                     from request where purge_at <= ? order by purge_at limit ?""",
+                tx.now,
+                limit,
+            )
+            for seq, purged, needed in due:
+                if needed:
+                    tx.run("update request set purge_at = ? where seq = ?", (put_off, seq))
+                elif purged:
                     forget(tx, seq)
                 else:
                     forget_bodies(tx, seq)
-                    tx.run("update request set purged = 1, purge_at = ? where seq = ?", (tx.now + self._retention, seq))
+                    tx.run("update request set purged = 1, purge_at = ? where seq = ?", (later, seq))
             stale = tx.all(
                 "delete from seen where (tenant, key) in"
                 " (select tenant, key from seen where expires_at <= ? limit ?) returning 1",
@@ -64,12 +74,14 @@ class SqliteUpkeep:
                 limit - len(due) - len(stale),
             )
             release(tx, [blob for (blob,) in expired])
-            return len(due) + len(stale) + len(expired)
+            done = len(due) + len(stale) + len(expired)
+            return done + _purge_batches(tx, limit - done)
 
         due = self._database.one(
             """select 1 from request where purge_at <= ?1
                union all select 1 from seen where expires_at <= ?1
-               union all select 1 from file where expires_at <= ?1""",
+               union all select 1 from file where expires_at <= ?1
+               union all select 1 from batch where purge_at <= ?1""",
             self._database.now(),
         )
         return await self._database.write(write) if due else 0
@@ -126,13 +138,43 @@ class SqliteUpkeep:
 
     async def events(self, tenant: str, request_id: str) -> list[Event]:
         found = self._database.all(
-            """select e.id, e.tenant, r.id, e.type, e.created_at, e.webhook_url
+            """select e.id, e.tenant, e.type, e.created_at, e.webhook_url, r.id
                  from event e join request r on r.seq = e.request_seq
                 where r.id = ? and r.tenant = ?""",
             request_id,
             tenant,
         )
         return [Event(*row) for row in found]
+
+
+def _purge_batches(tx: Transaction, limit: int) -> int:
+    """Forget batches that were kept long enough, bite by bite: one may have a million rows."""
+    taken = 0
+    for (seq,) in tx.all("select seq from batch where purge_at <= ? order by purge_at limit ?", tx.now, limit):
+        if taken >= limit:
+            break
+        parts = tx.all(
+            """delete from batch_part where batch_seq = ?1 and position in
+               (select position from batch_part where batch_seq = ?1 limit ?2) returning blob""",
+            seq,
+            limit - taken,
+        )
+        release(tx, [blob for (blob,) in parts if blob is not None])
+        taken += len(parts)
+        gone = tx.all(
+            """delete from batch_row where batch_seq = ?1 and line in
+               (select line from batch_row where batch_seq = ?1 order by line limit ?2) returning request_seq""",
+            seq,
+            limit - taken,
+        )
+        # Its requests may be kept for longer; the number of the batch will be another's.
+        tx.run_many("update request set batch_seq = null, line = null where seq = ?", gone)
+        taken += len(gone)
+        if taken < limit:
+            tx.run("delete from event where batch_seq = ?", (seq,))
+            tx.run("delete from batch where seq = ?", (seq,))
+            taken += 1
+    return taken
 
 
 class SqliteBlobs:
