@@ -40,8 +40,13 @@ from raincheck.dispatch.relay import Relay
 from raincheck.dispatch.stow import Stow
 from raincheck.dispatch.sweep import Sweeper
 from raincheck.http.app import create_app, create_probes
+from raincheck.http.batches.video_calls import EdgeVideos
 from raincheck.http.edge import Edge
 from raincheck.http.server import Server, listen, serve_config
+from raincheck.intake.batches.assemble import Assembler
+from raincheck.intake.batches.feed import Feeder
+from raincheck.intake.batches.keeper import Keeper
+from raincheck.intake.batches.steps import Steps
 from raincheck.intake.gate import Gate
 from raincheck.live import Live
 from raincheck.store.blobs import open_blobs
@@ -84,6 +89,7 @@ class App:
     catalogue: Catalogue
     dispatcher: Dispatcher
     sweeper: Sweeper
+    keeper: Keeper
     edge: Edge
     stopping: asyncio.Event
 
@@ -91,6 +97,7 @@ class App:
         """Take nothing new, answer those who wait for news, and let running work finish within the grace period."""
         self.stopping.set()
         self.edge.live.close()
+        await self.keeper.close()
         await self.dispatcher.close(self.settings.grace / SECOND)
 
 
@@ -161,7 +168,8 @@ async def running(
             metrics=metrics.page,
             crashed=telemetry.crashed,
         )
-        app = App(settings, role, store, catalogue, dispatcher, sweeper, edge, stopping)
+        keeper = _keeper(edge, me.name)
+        app = App(settings, role, store, catalogue, dispatcher, sweeper, keeper, edge, stopping)
         stack.callback(store.changes.listen(partial(_spread, app)))
         loops: dict[str, Callable[[], Awaitable[object]]] = {
             "probe": partial(_probe, catalogue, capacity),
@@ -173,6 +181,7 @@ async def running(
                 "dispatcher": dispatcher.run,
                 "heartbeat": dispatcher.keep_alive,
                 "sweeper": sweeper.run,
+                "keeper": keeper.run,
                 "caretaker": Caretaker(store.upkeep).run,
                 "presence": partial(show_up, store.registry, me),
             }
@@ -388,13 +397,50 @@ async def _start(
     return Member(upstream, settings.models, settings.max_concurrency)
 
 
+def _keeper(edge: Edge, worker: str) -> Keeper:
+    """What sees to it that batches go on; lines are read there as the edge reads calls."""
+    store, settings, videos = edge.store, edge.settings, EdgeVideos(edge)
+    longest = settings.max_body_bytes
+    feeder = Feeder(
+        batches=store.batches,
+        blobs=store.blobs,
+        objects=edge.objects,
+        videos=videos,
+        desk=edge.desk,
+        clock=now,
+        max_attempts=settings.max_attempts,
+        longest=longest,
+    )
+    assembler = Assembler(
+        batches=store.batches,
+        requests=store.requests,
+        blobs=store.blobs,
+        objects=edge.objects,
+        videos=videos,
+        clock=now,
+        longest=longest,
+    )
+    steps = Steps(
+        batches=store.batches,
+        registry=store.registry,
+        catalogue=edge.catalogue,
+        feeder=feeder,
+        assembler=assembler,
+        clock=now,
+    )
+    return Keeper(batches=store.batches, steps=steps, worker=worker, clock=now, crashed=telemetry.batch_held_up)
+
+
 def _spread(app: App, change: Change) -> None:
     """Pass a commit's hint on to those who act on it and those who wait for it."""
     if app.role.works:
         app.dispatcher.on_change(change)
         app.sweeper.on_change(change)
+        app.keeper.on_change(change)
     for request_id, _ in change.moved:
         app.edge.live.wake(request_id)
+    for batch_id in change.batches:
+        app.edge.live.wake(batch_id)
 
 
 async def _probe(catalogue: Catalogue, capacity: Capacity) -> None:

@@ -277,4 +277,5 @@ def _work(lease: Lease, remote: Remote | None, bench: Bench) -> Work:
         attempt=lease.attempt,
         bench=bench,
         remote_id=None if remote is None else remote.id,
+        created_at=lease.created_at,
     )

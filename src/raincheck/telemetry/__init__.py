@@ -7,20 +7,21 @@ docs/reference/telemetry.md lists them.
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TextIO, TypeVar, assert_never, cast
 
 import structlog
 
+from raincheck.core.batches import Batch, Conclusion, Cursor, LineError, NewRow
 from raincheck.core.clock import SECOND, seconds
 from raincheck.core.errors import RaincheckError, StoreUnavailable
 from raincheck.core.model import Beat, Claimed, Fence, Finish, NewRequest, Offer, Stray, Submitted
 from raincheck.core.outcome import Ended, Failure, Released, Reply, RequestError, Retry, Succeeded
 from raincheck.core.status import Status
 from raincheck.store.blobs import in_short
-from raincheck.store.protocol import Change, Leases, Requests, Store, Upkeep
+from raincheck.store.protocol import Batches, Change, Leases, Requests, Store, Upkeep
 from raincheck.telemetry.codes import OF_FILES, OUR_CODES
 from raincheck.telemetry.metrics import Metrics
 from raincheck.upstream.catalogue import Member
@@ -119,6 +120,14 @@ def stray_left(stray: Stray, why: str) -> None:
     log.warning("stray.left", upstream=stray.remote.upstream, remote_id=stray.remote.id, reason=why)
 
 
+def batch_held_up(error: Exception, batch_id: str) -> None:
+    """Log that a batch could not be taken on; it is tried again after a while."""
+    if isinstance(error, RaincheckError):
+        log.warning("batch.held_up", id=batch_id, code=error.code, reason=error.message)
+    else:
+        log.error("batch.crashed", id=batch_id, exc_info=error)
+
+
 def object_store(trouble: StoreUnavailable | None) -> None:
     """Log that the object store takes no bodies, or that it takes them again."""
     if trouble is None:
@@ -143,6 +152,7 @@ def observe(store: Store, metrics: Metrics) -> Store:
         store,
         requests=_ObservedRequests(store.requests, metrics, moves),
         leases=_ObservedLeases(store.leases, store.upkeep, metrics, moves),
+        batches=_ObservedBatches(store.batches, metrics, moves),
     )
 
 
@@ -318,6 +328,63 @@ class _ObservedLeases:
                 assert_never(finish.outcome)
         if isinstance(finish.outcome, Retry | Released) and finish.outcome.pause is not None:
             self._log.warning("queue.paused", queue=queue, until=seconds(finish.outcome.pause.until))
+
+
+class _ObservedBatches:
+    """What becomes of batches, spoken of, and their lines counted; everything else is passed on."""
+
+    def __init__(self, inner: Batches, metrics: Metrics, moves: _Moves) -> None:
+        self._inner = inner
+        self._metrics = metrics
+        self._moves = moves
+        self._log = log.bind()
+        self.create, self.get, self.list, self.add = inner.create, inner.get, inner.list, inner.add
+        self.parts, self.rows, self.row = inner.parts, inner.rows, inner.row
+        self.results, self.ended = inner.results, inner.ended
+        self.repeated, self.paces, self.events = inner.repeated, inner.paces, inner.events
+        self.claim, self.extend, self.release, self.next_due = inner.claim, inner.extend, inner.release, inner.next_due
+        self.rise, self.stop = inner.rise, inner.stop
+
+    async def cancel(self, tenant: str, batch_id: str, *, limit: int) -> Batch:
+        before = await self._inner.get(tenant, batch_id)
+        batch = await self._inner.cancel(tenant, batch_id, limit=limit)
+        if not before.cancelling and not before.status.final:
+            self._log.info("batch.cancelling", id=batch_id, tenant=tenant)
+        return batch
+
+    async def accept(self, fence: Fence, *, lines: int, queues: Mapping[str, int], model: str | None) -> None:
+        await self._inner.accept(fence, lines=lines, queues=queues, model=model)
+        self._log.info("batch.accepted", id=fence.request_id, lines=lines, queues=len(queues))
+
+    async def refuse(self, fence: Fence, errors: Sequence[LineError]) -> None:
+        await self._inner.refuse(fence, errors)
+        codes = sorted({error.code for error in errors})
+        self._log.warning("batch.refused", id=fence.request_id, errors=len(errors), codes=codes)
+
+    async def feed(self, fence: Fence, rows: Sequence[NewRow], cursor: Cursor) -> None:
+        requests = [row.request for row in rows if row.request is not None]
+        with self._moves.asked(new.id for new in requests):
+            await self._inner.feed(fence, rows, cursor)
+        for new in requests:
+            self._metrics.submitted[self._metrics.label(new.queue)].inc()
+
+    async def conclude(self, fence: Fence, conclusion: Conclusion) -> Batch:
+        batch = await self._inner.conclude(fence, conclusion)
+        counts = batch.counts
+        for status in (Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.EXPIRED):
+            self._metrics.lines[status.value].inc(getattr(counts, status.value))
+        self._log.info(
+            "batch.ended",
+            id=batch.id,
+            tenant=batch.tenant,
+            status=batch.status.value,
+            completed=counts.completed,
+            failed=counts.failed,
+            cancelled=counts.cancelled,
+            expired=counts.expired,
+            seconds=seconds((batch.ended_at or batch.created_at) - batch.created_at),
+        )
+        return batch
 
 
 def _code(error: RequestError | None) -> str | None:

@@ -5,6 +5,8 @@ from raincheck.core.errors import AttachmentGone, NoObjectStore, UpstreamBroke
 OUR_CODES = frozenset(
     (
         "adapter_error",
+        "batch_cancelled",
+        "batch_expired",
         "cancelled",
         "caption_not_drawable",
         "deadline_exceeded",

@@ -45,6 +45,9 @@ class Metrics:
         self.attempts = _Children(
             Counter("raincheck_attempts", "Attempts by how they went.", ["upstream", "outcome"], registry=registry)
         )
+        self.lines = _Children(
+            Counter("raincheck_batch_lines", "Lines of ended batches by how they ended.", ["status"], registry=registry)
+        )
         self.lost = Counter("raincheck_leases_lost", "Outcomes refused because the fence was lost.", registry=registry)
         self.lapsed = Counter("raincheck_leases_lapsed", "Leases that ran out unheard of.", registry=registry)
         self.waited = _Children(

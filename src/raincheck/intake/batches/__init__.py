@@ -1,0 +1,1 @@
+"""Batches: how they come in, how their lines become requests, and how their files are written."""
