@@ -51,11 +51,15 @@ def whole(path: str, model: str, content: str) -> Json:
         case "/embeddings":
             vector = {"object": "embedding", "index": 0, "embedding": [0.5, -0.25]}
             return {"object": "list", "model": model, "data": [vector], "usage": usage}
+        case "/responses":
+            return response(model, content)
         case _:
             return {"object": "scripted", "path": path, "model": model, "usage": usage}
 
 
 def pieces(path: str, asked: Asked, content: str) -> list[Json]:
+    if path == "/responses":
+        return response_events(asked.model, content)
     if path == "/completions":
         kind = "text_completion"
         choices: list[Json] = [{"index": 0, "text": word, "finish_reason": None} for word in words(content)]
@@ -69,6 +73,63 @@ def pieces(path: str, asked: Asked, content: str) -> list[Json]:
     if asked.wants_usage:
         pieces.append(frame(kind, asked.model, []) | {"usage": usage_of(content)})
     return pieces
+
+
+def response(model: str, content: str, status: str = "completed") -> Json:
+    """A Response of a server that has the API; without content until it is completed."""
+    part: Json = {"type": "output_text", "text": content, "annotations": [], "logprobs": []}
+    message: Json = {"id": "msg_scripted", "type": "message", "role": "assistant", "status": status, "content": [part]}
+    usage = usage_of(content)
+    counted = {
+        "input_tokens": usage["prompt_tokens"],
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": usage["completion_tokens"],
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": usage["total_tokens"],
+    }
+    done = status == "completed"
+    return {
+        "id": "resp_scripted",
+        "object": "response",
+        "created_at": CREATED,
+        "status": status,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": None,
+        "metadata": {},
+        "model": model,
+        "output": [message] if done else [],
+        "parallel_tool_calls": True,
+        "temperature": 1.0,
+        "tool_choice": "auto",
+        "tools": [],
+        "top_p": 1.0,
+        "usage": counted if done else None,
+    }
+
+
+def response_events(model: str, content: str) -> list[Json]:
+    """The same as it is streamed."""
+    begun = response(model, "", "in_progress")
+    [message] = response(model, content)["output"]
+    empty: Json = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
+    at = {"item_id": message["id"], "output_index": 0, "content_index": 0}
+    item = {"output_index": 0, "item": message | {"status": "in_progress", "content": []}}
+    told: list[tuple[str, Json]] = [
+        ("created", {"response": begun}),
+        ("in_progress", {"response": begun}),
+        ("output_item.added", item),
+        ("content_part.added", at | {"part": empty}),
+        *(("output_text.delta", at | {"delta": word, "logprobs": []}) for word in words(content)),
+        ("output_text.done", at | {"text": content, "logprobs": []}),
+        ("content_part.done", at | {"part": message["content"][0]}),
+        ("output_item.done", item | {"item": message}),
+        ("completed", {"response": response(model, content)}),
+    ]
+    return [
+        {"type": f"response.{kind}", "sequence_number": number, **members}
+        for number, (kind, members) in enumerate(told)
+    ]
 
 
 def frame(kind: str, model: str, choices: list[Json]) -> Json:

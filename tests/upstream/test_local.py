@@ -1,6 +1,7 @@
 """The embedded model: the real one, in its child process; and children that cannot start, in real processes too."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -22,7 +23,9 @@ from raincheck.core.outcome import Failure, FailureKind, Reply
 from raincheck.upstream.local import weights
 from raincheck.upstream.local.server import LocalModel
 from raincheck.upstream.local.upstream import LocalUpstream
+from tests.upstream.openai_calls import Told
 from tests.upstream.reports import KeptReport, some_work
+from tests.upstream.responses_calls import a_response, response_of, told_by
 
 # One worker of a parallel run is to run them all: several models at once on few cores measure only each other.
 pytestmark = pytest.mark.xdist_group("model")
@@ -145,7 +148,14 @@ class TestTheRealModel:
         assert failure.error.upstream is not None
         assert failure.error.upstream.status == status
 
-    @pytest.mark.parametrize("more", [{"tools": [{"type": "function"}]}, {"tool_choice": "required"}])
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {"tools": [{"type": "function"}]},
+            {"tool_choice": "required"},
+            {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+        ],
+    )
     async def test_tools_are_refused_rather_than_ignored(self, more: Json, shared: LocalUpstream):
         payload = ask("Call it.", **more)
         failure = await shared.perform(some_work(**payload), KeptReport())
@@ -190,6 +200,23 @@ class TestTheRealModel:
 
 
 @pytest.mark.model
+@pytest.mark.slow("asks the model")
+@pytest.mark.asyncio(loop_scope="module")
+async def test_responses_are_right_where_llama_cpp_alone_gets_them_wrong(shared: LocalUpstream) -> None:
+    """Its own Responses API leaves out structured output, and calls an answer complete that was cut short."""
+    schema = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"]}
+    form = {"type": "json_schema", "name": "colour", "schema": schema | {"additionalProperties": False}}
+    asked: dict[str, Any] = {"model": MODEL, "input": "Name a colour.", "temperature": 0}
+    report = Told()
+    chosen = response_of(await shared.perform(a_response(**asked, text={"format": form}), report))
+    cut_short = response_of(await shared.perform(a_response(**asked, max_output_tokens=2), Told()))
+
+    assert json.loads(chosen["output"][0]["content"][0]["text"])["colour"] in ("red", "blue")
+    assert told_by(report)[-1]["response"] == chosen
+    assert chosen["usage"]["output_tokens"] > 0
+    assert (cut_short["status"], cut_short["usage"]["output_tokens"]) == ("incomplete", 2)
+
+
 @pytest.mark.slow("starts the embedded model twice")
 async def test_a_model_that_was_killed_is_started_again_and_serves(gguf: Path):
     async with serving() as upstream:

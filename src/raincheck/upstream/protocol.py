@@ -61,6 +61,8 @@ class Work:
     bench: Bench
     remote_id: str | None = None
     """Set when an earlier attempt started a remote job here: re-attach to it."""
+    created_at: int | None = None
+    """When the request was submitted, in microseconds, for answers that tell of it; None when it is made just now."""
 
 
 class Report(Protocol):

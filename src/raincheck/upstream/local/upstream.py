@@ -63,6 +63,7 @@ class LocalUpstream:
             silence_timeout=self._silence_timeout,
             unix_socket=str(served.socket),
             keep_alive=False,  # llama.cpp closes after every stream although it promises not to
+            responses=False,  # its own leave out structured output, and call an answer whole that was cut short
         )
         await self._wire.start()
 
@@ -111,7 +112,7 @@ class LocalUpstream:
             asked = msgspec.json.decode(payload, type=_Asked)
         except msgspec.DecodeError:
             return None  # its own server says best what is wrong
-        if not asked.tools and asked.tool_choice in {None, "none", "auto"}:
+        if not asked.tools and asked.tool_choice in (None, "none", "auto"):
             return None
         return RequestError(
             "the embedded model has no tool calling; use another upstream",

@@ -1,7 +1,8 @@
 """Work in, one HTTP call to an OpenAI-compatible server, and its whole answer or a Failure out."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, cast
 
 import aiohttp
@@ -13,6 +14,10 @@ from raincheck.core.outcome import Failure, FailureKind, Reply, RequestError
 from raincheck.upstream.openai import failures
 from raincheck.upstream.openai.listen import Listener
 from raincheck.upstream.openai.payload import Asking, Payload, ask_for_less
+from raincheck.upstream.openai.responses.asking import CHAT, Way
+from raincheck.upstream.openai.responses.perform import PATH as RESPONSES
+from raincheck.upstream.openai.responses.perform import Responses, Server
+from raincheck.upstream.openai.responses.relay import relay
 from raincheck.upstream.openai.sse import EventReader, EventTooLarge
 from raincheck.upstream.openai.wire import PROBE_TIMEOUT, TooLarge, Wire, part
 from raincheck.upstream.protocol import Relayed, Report, Takes, Work
@@ -27,8 +32,11 @@ _PASSED_ON_PREFIX = "x-ratelimit-"
 class OpenAIUpstream:
     """One server that speaks the OpenAI API.
 
-    Completions are always asked for as a stream and assembled: only that makes cancel real on common servers, shows
-    progress, and tells a cut-off answer from a whole one. Every other path is one plain call.
+    Completions and responses are always asked for as a stream and assembled: only that makes cancel real on common
+    servers, shows progress, and tells a cut-off answer from a whole one. Every other path is one plain call.
+
+    Without `responses`, its Responses API is not used, and what asks for responses is translated to chat completions;
+    a server that turns out to have none needs no such word. That is believed for `habit_for`, in microseconds.
     """
 
     def __init__(
@@ -42,6 +50,8 @@ class OpenAIUpstream:
         unix_socket: str | None = None,
         keep_alive: bool = True,
         largest_answer: int = LARGEST_ANSWER,
+        responses: bool = True,
+        habit_for: int = 10 * clock.MINUTE,
     ) -> None:
         self._name = name
         self._largest = largest_answer
@@ -55,6 +65,10 @@ class OpenAIUpstream:
             unix_socket=unix_socket,
             keep_alive=keep_alive,
         )
+        server = Server(
+            name=name, wire=self._wire, largest=largest_answer, complete=self._complete, refused=self._refused
+        )
+        self._responses = Responses(server, Way(stream=stream) if responses else CHAT, habit_for=habit_for)
 
     @property
     def name(self) -> str:
@@ -93,25 +107,19 @@ class OpenAIUpstream:
 
     async def perform(self, work: Work, report: Report) -> Reply | Failure:
         """Make the call; cancelling closes its connection at once, which is how these servers are told to stop."""
-        try:
-            payload = Payload.read(work.payload) if work.path in _COMPLETIONS else None
-            if payload is not None:
-                return await self._complete(work, payload, report)
-            async with self._wire.post(work.path, work.payload) as response:
-                return await self._answer(response)
-        except BadInput as error:
-            return Failure(FailureKind.REJECTED, RequestError(error.message, error.kind, error.code))
-        except (TooLarge, EventTooLarge):
-            return failures.too_large(self.name, self._largest)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return failures.broke(self.name, error)
+        return await self._guarded(self._perform(work, report))
 
     async def abandon(self, remote_id: str) -> None:
         """There are none: every call is over when its connection is."""
 
+    def relay(self, path: str, payload: bytes) -> AbstractAsyncContextManager[Relayed]:
+        """Pass a call through as it is, but translate a response for a server that has no such API. The body raises
+        UpstreamBroke when the connection breaks midway."""
+        passed = partial(self._pass, path, payload)
+        return relay(self._responses, payload, passed, self._guarded) if path == RESPONSES else passed()
+
     @asynccontextmanager
-    async def relay(self, path: str, payload: bytes) -> AsyncGenerator[Relayed]:
-        """Pass a call through as it is. The body raises UpstreamBroke when the connection breaks midway."""
+    async def _pass(self, path: str, payload: bytes) -> AsyncGenerator[Relayed]:
         async with AsyncExitStack() as stack:
             try:
                 response = await stack.enter_async_context(self._wire.post(path, payload))
@@ -122,6 +130,26 @@ class OpenAIUpstream:
             if not 200 <= response.status <= 599:
                 raise UpstreamBroke(f"The upstream {self.name!r} answered {response.status}, which is no status.")
             yield Relayed(response.status, _passed_on(response.headers), self._pieces(response))
+
+    async def _perform(self, work: Work, report: Report) -> Reply | Failure:
+        if work.path == RESPONSES:
+            return await self._responses.perform(work, report)
+        payload = Payload.read(work.payload) if work.path in _COMPLETIONS else None
+        if payload is not None:
+            return await self._complete(work, payload, report)
+        async with self._wire.post(work.path, work.payload) as response:
+            return await self._answer(response)
+
+    async def _guarded(self, answer: Coroutine[Any, Any, Reply | Failure]) -> Reply | Failure:
+        """An answer, whatever the wire and the server do meanwhile."""
+        try:
+            return await answer
+        except BadInput as error:
+            return Failure(FailureKind.REJECTED, RequestError(error.message, error.kind, error.code, error.param))
+        except (TooLarge, EventTooLarge):
+            return failures.too_large(self.name, self._largest)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return failures.broke(self.name, error)
 
     async def _complete(self, work: Work, payload: Payload, report: Report) -> Reply | Failure:
         """Ask for a stream, and for less when that is refused; what works is remembered for the next call."""

@@ -100,8 +100,16 @@ class PythonUpstream:
             answer = self._failure(FailureKind.REJECTED, message, "stream_not_supported", status=400)
         else:
             model = asked.model if isinstance(asked.model, str) else ""
-            ids = {"request_id": new_id("req"), "operation": operation_of(path), "path": path, "model": model}
-            answer = await self.perform(Work(**ids, payload=payload, attempt=1, bench=NoBench()), Unheard())
+            work = Work(
+                request_id=new_id("req"),
+                operation=operation_of(path),
+                path=path,
+                model=model,
+                payload=payload,
+                attempt=1,
+                bench=NoBench(),
+            )
+            answer = await self.perform(work, Unheard())
             if isinstance(answer, Reply) and answer.made:
                 answer = self._failure(FailureKind.REJECTED, NO_FILES, "files_need_deferral", status=400)
         yield relayed(answer)
