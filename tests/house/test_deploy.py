@@ -17,6 +17,7 @@ from raincheck.core.clock import SECOND
 from raincheck.core.configuration import read
 from raincheck.core.settings import OTHER_VARIABLES, SETTINGS
 from raincheck.http.app import PROBES
+from raincheck.http.files import create_file
 from raincheck.telemetry import Metrics
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -153,5 +154,16 @@ def test_the_balancer_waits_for_longer_than_a_long_poll():
     [minutes] = re.findall(r"proxy_read_timeout (\d+)m;", conf)
     assert int(minutes) * 60 > 60
     assert "proxy_buffering off;" in conf
-    [size] = re.findall(r"client_max_body_size (\d+)m;", conf)
-    assert int(size) << 20 == read(DEPLOY / "raincheck.toml", environ={}).settings.max_body_bytes
+    settings = read(DEPLOY / "raincheck.toml", environ={}).settings
+    [size, *of_files] = re.findall(r"client_max_body_size (\d+)m;", conf)
+    assert int(size) << 20 == settings.max_body_bytes
+    # A file is sent in a form, which has to fit as well.
+    assert [int(each) << 20 for each in of_files] == [settings.files_max_bytes + (1 << 20)] * 2
+
+
+def test_the_balancer_takes_large_files_wherever_files_are_taken():
+    """As they come: one that gathered them first would need the disk for it."""
+    conf = text(DEPLOY / "nginx.conf")
+    large = re.findall(r"location = (\S+) \{\s+client_max_body_size", conf)
+    assert set(large) == create_file.paths
+    assert "proxy_request_buffering off;" in conf

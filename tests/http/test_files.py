@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import tracemalloc
+from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from io import BytesIO
@@ -14,6 +15,7 @@ import openai
 import pytest
 
 from raincheck.core.clock import HOUR
+from raincheck.core.errors import TooLarge
 from raincheck.http.edge import Limits
 from raincheck.http.files import MOST
 from raincheck.store.blobs import MARK
@@ -74,7 +76,7 @@ async def test_the_openai_client_uploads_lists_reads_and_deletes(tmp_path: Path)
         )
         second = await client.files.create(file=("b.txt", b""), purpose="user_data")
 
-        assert made.id.startswith("file_")
+        assert made.id.startswith("file-")
         assert (made.object, made.bytes, made.filename) == ("file", 3_000, "wäves.bin")
         assert (made.purpose, made.status) == ("vision", "processed")
         assert made.expires_at == made.created_at + 3600
@@ -282,7 +284,7 @@ async def test_a_tenant_s_cap_holds_for_files(tmp_path: Path) -> None:
 
 
 async def test_a_file_may_be_larger_than_a_body_and_json_may_not(tmp_path: Path) -> None:
-    async with a_server(tmp_path, max_body_bytes=100_000, media_max_bytes=4 * MIB) as server:
+    async with a_server(tmp_path, max_body_bytes=100_000, files_max_bytes=4 * MIB) as server:
         assert (await upload(server, bytes(3 * MIB))).status == 200
         too_large = await upload(server, bytes(4 * MIB + 1))
         json = await server.post("/v1/videos", b" " * 200_000)
@@ -294,7 +296,7 @@ async def test_a_file_may_be_larger_than_a_body_and_json_may_not(tmp_path: Path)
 
 @pytest.mark.parametrize("path", ["/v1/videos", "/v1/videos/edits", "/xai/v1/videos/generations", "/xai/v1/files"])
 async def test_all_paths_that_take_files_take_large_ones(tmp_path: Path, path: str) -> None:
-    async with a_server(tmp_path, max_body_bytes=100_000, media_max_bytes=MIB) as server:
+    async with a_server(tmp_path, max_body_bytes=100_000, media_max_bytes=MIB, files_max_bytes=MIB) as server:
         taken = await upload(server, bytes(200_000), path=path)
         too_large = await upload(server, bytes(3 * MIB), path=path)
 
@@ -310,7 +312,7 @@ async def test_ten_gibibytes_that_are_only_announced_are_refused_at_once(tmp_pat
 
 
 async def test_an_upload_without_an_end_is_cut_at_the_limit(tmp_path: Path) -> None:
-    async with a_server(tmp_path, max_body_bytes=1, media_max_bytes=MIB) as server:
+    async with a_server(tmp_path, max_body_bytes=1, files_max_bytes=MIB) as server:
         chunk = b"%x\r\n%b\r\n" % (MIB, bytes(MIB))
         answer = await server.raw(
             f"{HEAD}transfer-encoding: chunked\r\n\r\n".encode() + b"%x\r\n%b\r\n" % (len(PART), PART) + chunk * 3,
@@ -414,3 +416,65 @@ async def test_g12_a_large_file_does_not_pass_through_memory_whole(tmp_path: Pat
 
         assert made["bytes"] == got == 96 * MIB
         assert peak < 32 * MIB
+
+
+async def test_a_file_that_is_kept_may_be_larger_than_an_input_and_is_then_none(tmp_path: Path) -> None:
+    async with a_server(tmp_path, media_max_bytes=MIB) as server:
+        made = await uploaded(server, bytes(2 * MIB))
+
+        with pytest.raises(TooLarge, match="may have"):
+            await server.edge.inbox.from_file("default", "image", made["id"])
+
+
+async def test_a_batch_s_input_is_kept_for_30_days_unless_it_says_otherwise(tmp_path: Path) -> None:
+    async with a_server(tmp_path) as server:
+        plain = await uploaded(server, fields={"purpose": "batch"})
+        said = await uploaded(server, fields={"purpose": "batch", "expires_after[seconds]": "3600"})
+
+        assert plain["expires_at"] == plain["created_at"] + 30 * 24 * 3600
+        assert said["expires_at"] == said["created_at"] + 3600
+
+
+async def test_a_file_shows_its_sha_256_and_is_held_against_the_one_that_was_told(tmp_path: Path) -> None:
+    digest = hashlib.sha256(b"hello").hexdigest()
+    async with a_server(tmp_path) as server:
+        kept = await uploaded(server, fields={"sha256": digest.upper()})
+        assert kept["sha256"] == digest
+        await server.call("DELETE", f"/v1/files/{kept['id']}")
+
+        for told in ("0" * 64, "sha"):
+            refused = await upload(server, fields={"sha256": told})
+            assert (refused.status, refused.error["param"]) == (400, "sha256")
+        assert await left_over(server, tmp_path) == []
+
+
+async def test_the_header_content_digest_speaks_of_the_whole_body(tmp_path: Path) -> None:
+    body = PART + b"x" * 200_000 + b"\r\n--b0--\r\n"
+    right = b64encode(hashlib.sha256(body).digest()).decode()
+    wrong = b64encode(hashlib.sha256(b"").digest()).decode()
+    kind = "multipart/form-data; boundary=b0"
+    async with a_server(tmp_path) as server:
+        for told, status in (
+            (f"sha-256=:{wrong}:", 400),
+            (f"sha-512=:AAAA:, sha-256=:{wrong}:", 400),
+            ("sha-256=:AAAA:", 400),
+            ("sha-512=:AAAA:", 200),
+            (f"sha-256=:{right}:", 200),
+        ):
+            reply = await server.post("/v1/files", body, content_type=kind, content_digest=told)
+            assert reply.status == status, told
+            if status == 200:
+                await server.call("DELETE", f"/v1/files/{reply.json['id']}")
+        assert await left_over(server, tmp_path) == []
+
+
+async def test_xai_s_clients_page_by_a_token_that_is_null_at_the_end(tmp_path: Path) -> None:
+    async with a_server(tmp_path) as server:
+        ids = [(await uploaded(server))["id"] for _ in range(3)]
+
+        first = (await server.get("/xai/v1/files?limit=2&order=ascending&sort_by=created_at")).json
+        rest = (await server.get(f"/xai/v1/files?limit=2&order=asc&pagination_token={first['pagination_token']}")).json
+
+        assert [each["id"] for each in first["data"] + rest["data"]] == ids
+        assert rest["pagination_token"] is None
+        assert (await server.get("/xai/v1/files?sort_by=size")).status == 400

@@ -21,7 +21,7 @@ from raincheck.core.errors import (
     RaincheckError,
     TooLarge,
 )
-from raincheck.core.ids import new_id
+from raincheck.core.ids import new_file_id
 from raincheck.core.model import Attachment, File
 from raincheck.intake.links import Links
 from raincheck.intake.uploads import Inbox
@@ -78,7 +78,7 @@ async def a_file(desk: Desk, body: bytes, *, tenant: str = "t") -> str:
     """The id of a file that was uploaded."""
     kept = await desk.inbox.keep(pieces(body))
     file = File(
-        id=new_id("file"),
+        id=new_file_id(),
         tenant=tenant,
         filename="a",
         purpose="user_data",

@@ -8,10 +8,14 @@ from litestar.datastructures import State
 
 from raincheck.core.errors import NotFound
 from raincheck.http import chat, deferred, events, files, health, media, models, passthrough, requests, xai
+from raincheck.http.batches import openai as openai_batches
+from raincheck.http.batches import results as batch_results
+from raincheck.http.batches import xai as xai_batches
 from raincheck.http.edge import Call, Edge
 from raincheck.http.guard import Guard
 from raincheck.http.openapi import openapi_config, schemas
 from raincheck.http.problems import on_exception
+from raincheck.http.responses import HANDLERS as RESPONSES
 from raincheck.http.shortcut import Shortcut
 from raincheck.http.videos import native as native_videos
 from raincheck.http.videos import openai as openai_videos
@@ -36,9 +40,13 @@ HANDLERS = (
     xai.retrieve_xai_deferred,
     xai.list_xai_models,
     *files.HANDLERS,
+    *batch_results.HANDLERS,
+    *openai_batches.HANDLERS,
+    *xai_batches.HANDLERS,
     *media.HANDLERS,
     *native_videos.HANDLERS,
     *openai_videos.HANDLERS,
+    *RESPONSES,
     *xai_videos.HANDLERS,
     *PROBES,
 )

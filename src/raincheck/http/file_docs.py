@@ -9,7 +9,7 @@ from raincheck.http import examples
 from raincheck.http.openapi import ID, Verbatim, described
 
 FILE: dict[str, Any] = {
-    "id": "file_0199a3c2f4b87d3e9a51c0de5f00ba47",
+    "id": "file-0199a3c2f4b87d3e9a51c0de5f00ba47",
     "object": "file",
     "bytes": 48213,
     "created_at": 1790000000,
@@ -18,6 +18,7 @@ FILE: dict[str, Any] = {
     "purpose": "user_data",
     "status": "processed",
     "status_details": None,
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
 }
 PAGE = {"object": "list", "data": [FILE], "first_id": FILE["id"], "last_id": FILE["id"], "has_more": False}
 DELETED = {"id": FILE["id"], "object": "file", "deleted": True}
@@ -76,8 +77,10 @@ FILE_ID = _named("file_id", "path", "The file's id, as in `file_…`.", required
 UPLOAD = _form(
     described(
         "Upload a file",
-        """A form with the part `file`, to be named in requests by its id. It is kept until it is deleted, or for as
-        long as `expires_after` says.""",
+        """A form with the part `file`, to be named in requests by its id, or to be the input of a batch with the
+        purpose `batch`. It is kept until it is deleted, or for as long as `expires_after` says; unless that says
+        otherwise, a batch's input is kept for 30 days. With the field `sha256`, or the header Content-Digest of the
+        whole body, it is kept only if it arrived as it was sent.""",
         {200: ("The file.", FILE), 400: examples.ERRORS[400], 413: examples.ERRORS[413]},
     ),
     {
@@ -85,6 +88,7 @@ UPLOAD = _form(
         "purpose": {"type": "string", "default": "user_data"},
         "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
         "expires_after[seconds]": {"type": "integer"},
+        "sha256": {"type": "string", "description": "The SHA-256 of the file, in hex."},
     },
 )
 LIST = described(
@@ -95,6 +99,7 @@ LIST = described(
         _named("after", "query", "The `last_id` of the page before."),
         _named("limit", "query", "1 to 10,000, which is the default.", "integer"),
         _named("order", "query", "By when they were uploaded: `desc` or `asc`."),
+        _named("pagination_token", "query", "On /xai/v1: the one of the page before."),
         _named("purpose", "query", "Only files for this."),
     ],
 )

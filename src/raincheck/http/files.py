@@ -6,17 +6,20 @@ from collections.abc import Mapping
 import msgspec
 from litestar import delete, get, post
 
+from raincheck.core.batches import BATCH_KEPT
 from raincheck.core.clock import DAY, SECOND
 from raincheck.core.errors import BadInput, Stopping
-from raincheck.core.ids import new_id
+from raincheck.core.ids import new_file_id
 from raincheck.core.model import File, Tenant
 from raincheck.http import file_docs
 from raincheck.http.answer import Answer
 from raincheck.http.auth import caller
+from raincheck.http.digests import ContentDigest, check_digest
 from raincheck.http.edge import Call, Edge, edge_of
 from raincheck.http.multipart import Field, Form, Upload
-from raincheck.http.options import read_limit
+from raincheck.http.options import read_after, read_limit
 from raincheck.http.stored import StoredAnswer, file_answer
+from raincheck.intake.batches.creating import PURPOSE as BATCH_INPUT
 from raincheck.intake.uploads import Kept
 from raincheck.store.blobs import UNTYPED
 
@@ -24,6 +27,7 @@ TAGS = ["Files"]
 MOST = 10_000
 DEFAULT_PURPOSE = "user_data"
 FARTHEST = 365 * DAY
+SORTED_BY = ("created_at", "")
 LONGEST_NAME = 255
 _PURPOSE = re.compile(r"[a-z0-9_.-]{1,64}")
 _TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+-]{1,128}(; ?[\w.-]{1,32}=[\w.-]{1,64}){0,2}", re.ASCII)
@@ -48,23 +52,25 @@ async def create_file(request: Call) -> Answer:
 async def list_files(request: Call) -> Answer:
     tenant = await caller(request, "read")
     params = request.query_params
-    order = params.get("order", "desc")
+    order = {"ascending": "asc", "descending": "desc"}.get(said := params.get("order", "desc").lower(), said)
     if order not in ("asc", "desc"):
         raise BadInput(f"order must be asc or desc, not {order!r}.", param="order")
+    if params.get("sort_by", "created_at") not in SORTED_BY:
+        raise BadInput("Files are sorted by created_at alone.", param="sort_by")
+    xai = request.scope["path"].startswith("/xai/")
     page = await edge_of(request).store.files.list(
         tenant.name,
         purpose=params.get("purpose"),
-        after=params.get("after"),
+        after=read_after(params) or params.get("pagination_token") or None,
         limit=read_limit(params.get("limit", str(MOST)), MOST),
         newest=order == "desc",
     )
     first, last = (page.files[0].id, page.files[-1].id) if page.files else (None, None)
     shown = [_shown(file) for file in page.files]
-    return Answer(
-        msgspec.json.encode(
-            {"object": "list", "data": shown, "first_id": first, "last_id": last, "has_more": page.has_more}
-        )
-    )
+    body = {"object": "list", "data": shown, "first_id": first, "last_id": last, "has_more": page.has_more}
+    # xAI's clients page by a token, which is null at the end.
+    token = {"pagination_token": last if page.has_more else None} if xai else {}
+    return Answer(msgspec.json.encode(body | token))
 
 
 @get(["/v1/files/{file_id:str}", "/xai/v1/files/{file_id:str}"], operation_class=file_docs.RETRIEVE, tags=TAGS)
@@ -108,18 +114,22 @@ async def _taken(call: Call, edge: Edge, tenant: Tenant) -> File:
     """The file in a form, its body in the object store. What stands around it may come before or after it."""
     texts: dict[str, str] = {}
     given: tuple[Upload, Kept] | None = None
-    content_type = dict(call.scope["headers"]).get(b"content-type")
+    headers = dict(call.scope["headers"])
+    digest = ContentDigest(call.receive, headers.get(b"content-digest"))
+    at_most = edge.settings.files_max_bytes
     try:
-        async for part in Form(call.receive, content_type, at_most=tenant.max_body_bytes):
+        async for part in Form(digest.receive, headers.get(b"content-type"), at_most=tenant.max_body_bytes):
             if isinstance(part, Field):
                 texts[part.name] = part.value
             elif part.name != "file" or given is not None:
                 raise BadInput("Send one file a time, in the part named `file`.", param=part.name)
             else:
-                kept = await edge.inbox.keep(part.pieces, content_type=_type(part.content_type))
+                kept = await edge.inbox.keep(part.pieces, content_type=_type(part.content_type), at_most=at_most)
                 given = part, kept
         if given is None:
             raise BadInput("The form has no file; send one in the part named `file`.", param="file")
+        digest.check()
+        check_digest(texts.get("sha256"), given[1].digest, param="sha256")
         return _record(*given, texts, tenant.name, edge.clock())
     except Exception:
         if given is not None:
@@ -132,7 +142,7 @@ def _record(part: Upload, kept: Kept, texts: Mapping[str, str], tenant: str, now
     if not _PURPOSE.fullmatch(purpose):
         raise BadInput("purpose must be a word of at most 64 small letters, digits, `_`, `-`.", param="purpose")
     return File(
-        id=new_id("file"),
+        id=new_file_id(),
         tenant=tenant,
         filename=_filename(part.filename),
         purpose=purpose,
@@ -141,16 +151,16 @@ def _record(part: Upload, kept: Kept, texts: Mapping[str, str], tenant: str, now
         digest=kept.digest,
         blob=kept.blob,
         created_at=now,
-        expires_at=_expiry(texts, now),
+        expires_at=_expiry(texts, now, unsaid=BATCH_KEPT if purpose == BATCH_INPUT else None),
     )
 
 
-def _expiry(texts: Mapping[str, str], now: int) -> int | None:
+def _expiry(texts: Mapping[str, str], now: int, *, unsaid: int | None) -> int | None:
     anchor, length = texts.get("expires_after[anchor]", "created_at"), texts.get("expires_after[seconds]")
     if anchor != "created_at":
         raise BadInput("expires_after[anchor] must be created_at.", param="expires_after[anchor]")
     if length is None:
-        return None
+        return None if unsaid is None else now + unsaid
     if not (length.isascii() and length.isdecimal() and len(length) < 12 and 0 < int(length) * SECOND <= FARTHEST):
         raise BadInput(
             "expires_after[seconds] must be a whole number of seconds, at most 365 days.",
@@ -181,6 +191,7 @@ def _shown(file: File) -> dict[str, object]:
         "purpose": file.purpose,
         "status": "processed",
         "status_details": None,
+        "sha256": file.digest,
     }
 
 

@@ -48,8 +48,9 @@ _PREFLIGHT = (
     ("access-control-max-age", "600"),
     ("allow", "GET, HEAD, OPTIONS"),
 )
-_UPLOADS = re.compile(r"(/xai)?/v1/(files|videos(/.*)?)")
-"""Where files come in."""
+_FILES = re.compile(r"(/xai)?/v1/files")
+_MEDIA = re.compile(r"(/xai)?/v1/videos(/.*)?")
+"""Where files come in: to be kept, and as the inputs of a request."""
 _FORM_EXTRA = 1 << 20
 """Bytes that a form with a file in it may have beside the file."""
 PAGE = (
@@ -69,7 +70,8 @@ class Guard:
         self._app = app
         self._limits = edge.limits
         self._max_body = edge.settings.max_body_bytes
-        self._max_upload = max(self._max_body, edge.settings.media_max_bytes + _FORM_EXTRA)
+        self._max_file = max(self._max_body, edge.settings.files_max_bytes + _FORM_EXTRA)
+        self._max_media = max(self._max_body, edge.settings.media_max_bytes + _FORM_EXTRA)
         self._origins = frozenset(edge.settings.cors_origins)
         self._signed = (*SIGNED, (b"raincheck-version", edge.version.encode()))
         self._host_allowed = lru_cache(256)(_host_rule(edge.settings))
@@ -115,8 +117,10 @@ class Guard:
         elif (announced := int(headers.get(b"content-length", 0))) == 0:
             return None
         seconds = self._limits.body_seconds
-        if is_form(headers.get(b"content-type")) and _UPLOADS.fullmatch(path):
-            return Body(receive, announced, self._max_upload, seconds, pace=self._limits.upload_pace)
+        if is_form(headers.get(b"content-type")):
+            limit = self._max_file if _FILES.fullmatch(path) else self._max_media if _MEDIA.fullmatch(path) else None
+            if limit is not None:
+                return Body(receive, announced, limit, seconds, pace=self._limits.upload_pace)
         return Body(receive, announced, self._max_body, seconds)
 
     def _check(self, scope: HTTPScope, headers: Mapping[bytes, bytes], body: Body | None) -> None:

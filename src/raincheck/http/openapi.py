@@ -22,6 +22,8 @@ from litestar.openapi.spec import (
 )
 
 from raincheck.http import examples
+from raincheck.http.batches.as_openai import BatchObject
+from raincheck.http.batches.as_xai import XaiBatchObject
 from raincheck.http.docs import DocsPage
 from raincheck.http.options import OptionsBody
 from raincheck.http.render import RequestObject
@@ -61,7 +63,8 @@ def openapi_config(version: str) -> OpenAPIConfig:
 def schemas() -> dict[str, Schema]:
     """The shapes that routes refer to by name; Litestar has no place to hand them in before it builds the document."""
     _, written = msgspec.json.schema_components(
-        [RequestObject, OptionsBody, VideoObject, OpenAIVideo], ref_template="#/components/schemas/{name}"
+        [RequestObject, OptionsBody, VideoObject, OpenAIVideo, BatchObject, XaiBatchObject],
+        ref_template="#/components/schemas/{name}",
     )
     return {name: Verbatim(written=schema) for name, schema in written.items()}
 

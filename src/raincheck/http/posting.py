@@ -33,10 +33,17 @@ async def post(
     call: Call, path: str, *, make_id: Callable[[], str] = request_id
 ) -> Answer | RelayedAnswer | StoredAnswer:
     """Defer or pass on a POST to `path` (below the upstream's base URL), as the call asks."""
-    edge = edge_of(call)
     tenant = await caller(call, "write")
     body = await read_body(call.receive)
     check_size(tenant, len(body))
+    return await posted(call, tenant, path, body, make_id=make_id)
+
+
+async def posted(
+    call: Call, tenant: Tenant, path: str, body: bytes, *, make_id: Callable[[], str] = request_id
+) -> Answer | RelayedAnswer | StoredAnswer:
+    """The same with a body that was read already."""
+    edge = edge_of(call)
     headers = dict(call.scope["headers"])
     preferred = preferences(call) if b"prefer" in headers else {}
     parsed = parse(path, body, headers, prefers_async="respond-async" in preferred)

@@ -15,7 +15,7 @@ from raincheck.http.answer import Answer
 from raincheck.http.auth import caller
 from raincheck.http.deferred import collect
 from raincheck.http.edge import Call, base_of, edge_of
-from raincheck.http.options import read_limit, read_moment
+from raincheck.http.options import read_after, read_limit, read_moment
 from raincheck.http.posting import request_id
 from raincheck.http.render import page_json, view_json
 from raincheck.http.showing import shown
@@ -101,7 +101,7 @@ def query_of(params: Mapping[str, Sequence[str]]) -> Query:
             case "operation":
                 query = replace(query, operation=value)
             case "after":
-                query = replace(query, after=value)
+                query = replace(query, after=read_after({name: value}))
             case _:
                 raise BadInput(f"There is no filter {name!r}; see /schema for those there are.", param=name)
     return replace(query, metadata=metadata)

@@ -75,8 +75,11 @@ class Inbox:
         return await self.receive(name, _one(data))
 
     async def from_file(self, tenant: str, name: str, file_id: str) -> Attachment:
-        """A file that this tenant has uploaded. Raises NotFound, AttachmentGone, MediaRefused."""
+        """A file that this tenant has uploaded. Raises NotFound, AttachmentGone, MediaRefused; TooLarge, as files may
+        be larger than inputs."""
         file = await self.files.get(tenant, file_id)
+        if file.size > self.max_bytes:
+            raise TooLarge(f"{name} ({file_id}) has {file.size} bytes; an input may have {self.max_bytes}.", param=name)
         head = await self._head(file.blob, file.size)
         return Attachment("input", name, file.blob, _kind(head, name, file_id), file.size, file.digest)
 
@@ -101,18 +104,24 @@ class Inbox:
         return self.links.own(url, self.clock())
 
     async def keep(
-        self, pieces: AsyncIterable[bytes], *, content_type: str = UNTYPED, look: Look = lambda _: None
+        self,
+        pieces: AsyncIterable[bytes],
+        *,
+        content_type: str = UNTYPED,
+        look: Look = lambda _: None,
+        at_most: int | None = None,
     ) -> Kept:
         """Put a body into the object store, where it is kept for a day unless something refers to it by then.
 
-        `look` is shown the first bytes before the rest is taken, and may raise what shall end it. Raises TooLarge as
-        soon as it is, NoObjectStore, StoreUnavailable.
+        `look` is shown the first bytes before the rest is taken, and may raise what shall end it. `at_most`: the bytes
+        it may have, when that is not what an input may. Raises TooLarge as soon as it is, NoObjectStore,
+        StoreUnavailable.
         """
         if self.objects is None:
             raise NoObjectStore
         blob = new_id("uploads/blob")
         await self.blobs.expect(blob, keep_for=KEEP_FOR)
-        body = _Body(pieces, self.max_bytes, look)
+        body = _Body(pieces, self.max_bytes if at_most is None else at_most, look)
         try:
             measures = await keep(self.objects, blob, body.looked_at(), content_type=content_type)
         except Exception:

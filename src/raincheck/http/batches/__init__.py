@@ -1,0 +1,1 @@
+"""Batches as their callers see them, in OpenAI's dialect, in xAI's, and in our own."""

@@ -1,0 +1,114 @@
+"""A batch in xAI's dialect: no status, but counts, and times as texts.
+
+Its numbers are JSON numbers, which some clients insist on; a batch is done when `num_pending` is 0.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from raincheck.core.batches import Batch, BatchStatus
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class XaiState(msgspec.Struct):
+    """How many requests there are, and where they stand."""
+
+    num_requests: int
+    num_pending: int
+    num_success: int
+    num_error: int
+    num_cancelled: int
+
+
+class XaiCost(msgspec.Struct):
+    """What it has cost, in 1e-10 USD, as far as upstreams told it."""
+
+    total_cost_usd_ticks: int
+
+
+class XaiBatchObject(msgspec.Struct, kw_only=True):
+    """A batch as xAI has it: every member is always there."""
+
+    batch_id: str
+    name: str
+    create_time: str
+    expire_time: str
+    expires_at: str
+    """The same: clients disagree on what it is called."""
+    cancel_time: str | None
+    """Null until it applies: clients take any time for an end."""
+    cancel_by_xai_message: str | None
+    """Why it was ended by the server, as when its file was refused."""
+    create_api_key_id: str
+    input_file_id: str | None
+    state: XaiState
+    cost_breakdown: XaiCost
+
+
+class XaiRequestObject(msgspec.Struct, kw_only=True):
+    """One request of a batch, and where it stands."""
+
+    batch_request_id: str
+    endpoint: str
+    model: str
+    create_time: str
+    finish_time: str | None
+    state: str
+
+
+def xai(batch: Batch) -> XaiBatchObject:
+    return XaiBatchObject(
+        batch_id=batch.id,
+        name=batch.name or "",
+        create_time=moment(batch.created_at),
+        expire_time=moment(batch.expires_at),
+        expires_at=moment(batch.expires_at),
+        cancel_time=None if (cancelled := _cancelled(batch)) is None else moment(cancelled),
+        cancel_by_xai_message=_refusal(batch),
+        create_api_key_id="",
+        input_file_id=batch.input_file_id,
+        state=_state(batch),
+        cost_breakdown=XaiCost(batch.usage.cost_ticks),
+    )
+
+
+def moment(us: int) -> str:
+    """A time as RFC 3339 has it, to the microsecond."""
+    return (_EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def page(name: str, items: Sequence[object], token: str | None) -> dict[str, object]:
+    """A list; the token is null at its end, where an empty one would have some clients ask for ever."""
+    return {name: items, "pagination_token": token}
+
+
+def _state(batch: Batch) -> XaiState:
+    """What expired is an error: there is no word for it. A file that is still being read has a request at least, or it
+    will be refused; clients would take 0 of 0 for the end."""
+    counts = batch.counts
+    unread = batch.status is BatchStatus.VALIDATING
+    return XaiState(
+        num_requests=max(counts.total, 1) if unread else counts.total,
+        num_pending=max(counts.pending, 1) if unread else counts.pending,
+        num_success=counts.completed,
+        num_error=counts.failed + counts.expired,
+        num_cancelled=counts.cancelled,
+    )
+
+
+def _cancelled(batch: Batch) -> int | None:
+    if batch.status is BatchStatus.FAILED:
+        return batch.ended_at
+    ended_by_caller = batch.cancelling or batch.status is BatchStatus.CANCELLED
+    return (batch.finalizing_at or batch.ended_at) if ended_by_caller else None
+
+
+def _refusal(batch: Batch) -> str | None:
+    if batch.status is not BatchStatus.FAILED:
+        return None
+    told = [each.message if each.line is None else f"line {each.line}: {each.message}" for each in batch.errors[:5]]
+    more = "" if len(batch.errors) <= len(told) else f" … ({len(batch.errors)} errors)"
+    return f"JSONL file validation failed: {' '.join(told)}{more}"
