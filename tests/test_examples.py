@@ -22,6 +22,7 @@ pytestmark = [
 ]
 
 
+BATCHES = sorted(path.name for path in (HOUSE / "examples" / "batches").glob("*.py"))
 VIDEOS = sorted(path.name for path in (HOUSE / "examples" / "videos").glob("*.py"))
 
 
@@ -43,6 +44,12 @@ async def test_the_example_runs(server: Server, example: str) -> None:
 @pytest.mark.parametrize("example", VIDEOS)
 async def test_the_example_with_videos_runs(server: Server, example: str) -> None:
     assert (await run(server, HOUSE / "examples" / "videos" / example)).strip()
+
+
+@pytest.mark.slow("a few questions to the embedded model each")
+@pytest.mark.parametrize("example", BATCHES)
+async def test_the_example_with_batches_runs(server: Server, example: str) -> None:
+    assert (await run(server, HOUSE / "examples" / "batches" / example)).strip()
 
 
 async def run(server: Server, example: Path) -> str:

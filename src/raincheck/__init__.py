@@ -7,8 +7,14 @@ if TYPE_CHECKING:
     from importlib.metadata import version
 
     from raincheck.client import (
+        AsyncBatchRun,
         AsyncRaincheck,
         AsyncTicket,
+        Batch,
+        BatchFailed,
+        BatchResult,
+        BatchRun,
+        BatchTimeout,
         Event,
         NoRequestId,
         Raincheck,
@@ -28,8 +34,14 @@ if TYPE_CHECKING:
     __version__ = version("raincheck")
 
 __all__ = [
+    "AsyncBatchRun",
     "AsyncRaincheck",
     "AsyncTicket",
+    "Batch",
+    "BatchFailed",
+    "BatchResult",
+    "BatchRun",
+    "BatchTimeout",
     "Event",
     "NoRequestId",
     "Raincheck",

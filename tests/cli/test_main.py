@@ -30,6 +30,7 @@ FAMILIES = {
     "upstreams": ("list", "pause", "resume", "set"),
     "store": ("copy",),
     "model": ("pull",),
+    "batch": ("run", "status", "list", "cancel", "results", "estimate"),
 }
 
 

@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 
 from raincheck import AsyncRaincheck, AsyncTicket, Raincheck, Ticket
+from raincheck.client.batches.adding import AsyncOpenBatch, OpenBatch
+from raincheck.client.batches.resource import AsyncDeferrableBatches, DeferrableBatches
+from raincheck.client.batches.running import AsyncBatchRun, BatchRun
 from raincheck.client.chat import AsyncDeferrableCompletions, DeferrableCompletions
 from raincheck.client.requests import AsyncRequests, Requests
 from raincheck.client.videos import AsyncDeferrableVideos, DeferrableVideos
@@ -16,6 +19,9 @@ TWINS: list[tuple[type, type]] = [
     (Requests, AsyncRequests),
     (DeferrableCompletions, AsyncDeferrableCompletions),
     (DeferrableVideos, AsyncDeferrableVideos),
+    (DeferrableBatches, AsyncDeferrableBatches),
+    (BatchRun, AsyncBatchRun),
+    (OpenBatch, AsyncOpenBatch),
 ]
 SAME_BUT_FOR = ("BlockingWaitOptions", "WaitOptions"), ("Callable[[], Awaitable[str]]", "Callable[[], str]")
 
@@ -62,7 +68,7 @@ def test_each_method_is_explained_once_and_for_both(blocking: type, awaiting: ty
 
 @pytest.mark.parametrize(("blocking", "awaiting"), TWINS)
 def test_what_blocks_is_awaited(blocking: type, awaiting: type) -> None:
-    lazy = {"list", "events"}
+    lazy = {"list", "events", "ready", "results"}
     for name, method in own(awaiting).items():
         if inspect.isfunction(method) and name != "__init__":
             assert inspect.iscoroutinefunction(method) != (name in lazy), name

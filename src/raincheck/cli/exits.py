@@ -69,11 +69,13 @@ def explain(error: Exception) -> Problem | None:
 def _explain_client(error: Exception) -> Problem | None:
     import openai
 
-    from raincheck.client.errors import RaincheckClientError, WaitTimeout
+    from raincheck.client.errors import BatchFailed, BatchTimeout, RaincheckClientError, WaitTimeout
 
     match error:
-        case WaitTimeout():
+        case WaitTimeout() | BatchTimeout():
             return Problem(str(error), Code.TIMEOUT, "timeout")
+        case BatchFailed():
+            return Problem(str(error), Code.FAILED, "bad_input")
         case RaincheckClientError():
             return Problem(str(error), Code.FAILED, "request_not_completed")
         case openai.APIConnectionError():

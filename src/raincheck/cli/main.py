@@ -7,6 +7,7 @@ from typer.core import TyperGroup
 
 from raincheck.cli import (
     ask,
+    batches,
     check,
     demo,
     keys,
@@ -94,6 +95,7 @@ app.command("requeue")(manage.requeue)
 app.command("download")(videos.download)
 app.command("check")(check.check)
 app.command("workers")(workers.workers)
+app.add_typer(batches.app, name="batch")
 app.add_typer(videos.app, name="videos")
 app.add_typer(limits.queues, name="queues")
 app.add_typer(limits.upstreams, name="upstreams")

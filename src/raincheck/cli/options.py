@@ -20,6 +20,12 @@ def _id(given: str) -> str:
     return given.strip()
 
 
+def _batch_id(given: str) -> str:
+    if not given.strip(" .") or "/" in given:
+        raise typer.BadParameter("must be the id of a batch, as in batch_0199…")
+    return given.strip()
+
+
 def _name(given: str) -> str:
     if not given.strip() or not given.isprintable():
         raise typer.BadParameter("must be text on one line, and not empty")
@@ -91,6 +97,7 @@ ModelPath = Annotated[
 Timeout = Annotated[str, typer.Option("--timeout", metavar="DURATION", help="How long to wait: 30s, 10m, 1h.")]
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of requests.", parser=_id, show_default=False)]
 OneId = Annotated[str, typer.Argument(metavar="ID", help="The id of a request.", parser=_id, show_default=False)]
+BatchId = Annotated[str, typer.Argument(metavar="ID", help="The id of a batch.", parser=_batch_id, show_default=False)]
 Name = Annotated[str, typer.Argument(help="What the key is for.", parser=_name, metavar="NAME")]
 ItsName = Annotated[str, typer.Argument(parser=_name, metavar="NAME")]
 Tenant = Annotated[str, typer.Option(help="Whose requests it sees.", parser=_name, metavar="NAME")]

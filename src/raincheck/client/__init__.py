@@ -1,7 +1,13 @@
 """The Python client: the openai package's own, and what deferred work needs beyond it."""
 
+from raincheck.client.batches.adding import AsyncOpenBatch, NamedBatch, OpenBatch
+from raincheck.client.batches.files import BatchFiles
+from raincheck.client.batches.models import Batch, BatchCounts, BatchResult, Estimate
+from raincheck.client.batches.running import AsyncBatchRun, BatchRun
 from raincheck.client.client import AsyncRaincheck, Raincheck
 from raincheck.client.errors import (
+    BatchFailed,
+    BatchTimeout,
     NoRequestId,
     RaincheckClientError,
     RequestCancelled,
@@ -29,12 +35,24 @@ from raincheck.client.ticket import AsyncTicket, Ticket
 from raincheck.client.video import Video, VideoFile
 
 __all__ = [
+    "AsyncBatchRun",
+    "AsyncOpenBatch",
     "AsyncRaincheck",
     "AsyncTicket",
     "Attachment",
     "Attempt",
+    "Batch",
+    "BatchCounts",
+    "BatchFailed",
+    "BatchFiles",
+    "BatchResult",
+    "BatchRun",
+    "BatchTimeout",
+    "Estimate",
     "Event",
+    "NamedBatch",
     "NoRequestId",
+    "OpenBatch",
     "Raincheck",
     "RaincheckClientError",
     "Request",

@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 from openai import AsyncOpenAI, OpenAI
 
+from raincheck.client.batches.resource import AsyncDeferrableBatches, DeferrableBatches
 from raincheck.client.chat import AsyncDeferrableChat, DeferrableChat
 from raincheck.client.requests import AsyncRequests, Requests
 from raincheck.client.submitting import header_text
@@ -21,7 +22,7 @@ PLACEHOLDER_KEY = "no-key"
 
 class Raincheck(OpenAI):
     """An `openai.OpenAI` client with `chat.completions.create_and_wait`, `chat.completions.defer`, `videos.generate`
-    and its kin, and `requests`.
+    and its kin, `batches.run`, and `requests`.
 
     `base_url` is that of any server that speaks the deferred protocol: the argument, else RAINCHECK_BASE_URL, else
     http://127.0.0.1:8421; /v1 is appended when it has no path. `api_key` is the argument, else RAINCHECK_API_KEY, else
@@ -48,6 +49,10 @@ class Raincheck(OpenAI):
         return DeferrableVideos(self)
 
     @cached_property
+    def batches(self) -> DeferrableBatches:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return DeferrableBatches(self)
+
+    @cached_property
     def requests(self) -> Requests:
         """Every request by its id: look, list, wait, cancel; and `submit` to defer any other call."""
         return Requests(self)
@@ -70,6 +75,10 @@ class AsyncRaincheck(AsyncOpenAI):
     @cached_property
     def videos(self) -> AsyncDeferrableVideos:  # pyright: ignore[reportIncompatibleMethodOverride]
         return AsyncDeferrableVideos(self)
+
+    @cached_property
+    def batches(self) -> AsyncDeferrableBatches:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return AsyncDeferrableBatches(self)
 
     @cached_property
     def requests(self) -> AsyncRequests:

@@ -49,6 +49,10 @@ def video_path(video_id: str, part: str = "") -> str:
     return f"/videos/{_segment(video_id)}{part}"
 
 
+def batch_path(batch_id: str, part: str = "") -> str:
+    return f"/batches/{_segment(batch_id)}{part}"
+
+
 def deferred_path(request_id: str) -> str:
     return f"/chat/deferred-completion/{_segment(request_id)}"
 

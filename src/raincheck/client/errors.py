@@ -8,15 +8,25 @@ openai.OpenAIError
     ├── StillRunning        the waiting is over, the work goes on
     │   ├── WaitTimeout     the time ran out (also a TimeoutError)
     │   └── WaitStopped     the stop event was set
-    └── RequestEnded        it ended without a result
-        ├── RequestFailed
-        ├── RequestCancelled
-        └── RequestExpired
+    ├── RequestEnded        it ended without a result
+    │   ├── RequestFailed
+    │   ├── RequestCancelled
+    │   └── RequestExpired
+    ├── BatchFailed         the lines of a batch were refused
+    └── BatchTimeout        the batch had not ended when the time ran out (also a TimeoutError)
 """
+
+from typing import TYPE_CHECKING
 
 from openai import OpenAIError
 
 from raincheck.client.models import Request, RequestError, describe
+
+if TYPE_CHECKING:
+    from openai.types import BatchError
+
+    from raincheck.client.batches.adding import NamedBatch
+    from raincheck.client.batches.models import Batch
 
 
 class RaincheckClientError(OpenAIError):
@@ -122,6 +132,36 @@ class RequestExpired(RequestEnded):
     """Its deadline passed before it was done."""
 
     verb = "expired"
+
+
+class BatchFailed(RaincheckClientError):
+    """The input of a batch was refused, so that none of its lines was begun. `.batch` is the batch, `.errors` what is
+    wrong with which line."""
+
+    def __init__(self, batch: "Batch") -> None:
+        self.batch = batch
+        self.batch_id = batch.id
+        self.errors: list[BatchError] = (batch.errors.data if batch.errors is not None else None) or []
+        told = [_on_line(error) for error in self.errors[:3]]
+        if (more := len(self.errors) - len(told)) > 0:
+            told.append(f"and {more} more")
+        super().__init__(f"The input of batch {batch.id} was refused: {'; '.join(told) or 'no reason is told'}")
+
+
+class BatchTimeout(RaincheckClientError, TimeoutError):
+    """The batch had not ended in time; it goes on at the server. `.batch` is what was last seen of it."""
+
+    def __init__(self, batch: "Batch | NamedBatch") -> None:
+        super().__init__(
+            f"Batch {batch.id} is {batch.status} still. The work goes on. Come back with "
+            f'client.batches.wait("{batch.id}") or `raincheck batch run --resume {batch.id}`.'
+        )
+        self.batch = batch
+        self.batch_id = batch.id
+
+
+def _on_line(error: "BatchError") -> str:
+    return f"{'' if error.line is None else f'line {error.line}: '}{error.message}"
 
 
 def _reattach(request_id: str) -> str:
