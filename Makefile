@@ -1,6 +1,6 @@
 # Two commands are all: `make demo` shows it, `make test` proves it. Both set up what they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check bench clients clean
 
 PYTHON ?= python3
 export UV_PROJECT_ENVIRONMENT := .venv
@@ -33,6 +33,9 @@ check: setup ## Format, lint, strict types, import floors, tests
 
 bench: setup ## Measure each speed goal against its baseline in the same run
 	$(RUN)python -m bench $(ARGS)
+
+clients: setup ## Run batch clients from the package index, unmodified, against a fresh server
+	$(RUN)python -m tests.clients
 
 clean: ## Remove what the other targets made
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis bench/results
