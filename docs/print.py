@@ -91,7 +91,47 @@ def status_page() -> str:
         A final status never changes (G2 in [the guarantees](../guarantees.md)). A request that is tried again is
         `pending` in between; its `attempt` is then above 0 and `waiting_for.reason` is `retry`.
     """)
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines + _batch_statuses()) + "\n"
+
+
+BATCH_STATUSES = {
+    "validating": "Its file is being checked; no line of it runs before all of them are known to be good.",
+    "in_progress": "Its lines are fed to the queues and worked off.",
+    "finalizing": "Nothing more is fed; what still runs is ended, and the files are written. Towards `cancelled` it is "
+    "shown as `cancelling`.",
+    "completed": "Every line has ended, as completed or failed.",
+    "failed": "Its file was refused; `errors` says which lines, and none has run.",
+    "cancelled": "Someone cancelled it. What was finished before is in its files.",
+    "expired": "Its `completion_window` was over. What was finished before is in its files.",
+}
+BATCH_MOVES_BECAUSE = {
+    ("validating", "in_progress"): "good file",
+    ("validating", "failed"): "bad file",
+    ("validating", "finalizing"): "cancel, or window over",
+    ("in_progress", "finalizing"): "every line ended, cancel, or window over",
+    ("finalizing", "completed"): "files written",
+    ("finalizing", "cancelled"): "files written",
+    ("finalizing", "expired"): "files written",
+}
+
+
+def _batch_statuses() -> list[str]:
+    from raincheck.core.batches import BATCH_MOVES, BatchStatus
+
+    known = list(BatchStatus)
+    moves = [(start, end) for start in known for end in known if end in BATCH_MOVES.get(start, frozenset())]
+    lines = ["", "## Batches", "", "OpenAI's words; xAI's batches have counts in place of a status.", ""]
+    lines += ["```mermaid", "stateDiagram-v2", "    [*] --> validating: create from a file"]
+    lines += ["    [*] --> in_progress: create, to be added to"]
+    lines += [
+        f"    {start} --> {end}: {_sentence(BATCH_MOVES_BECAUSE, (start.value, end.value))}" for start, end in moves
+    ]
+    lines += [f"    {status} --> [*]" for status in known if status.final]
+    lines += ["```", "", "| Status | Final | Means |", "|---|---|---|"]
+    return lines + [
+        f"| `{status}` | {'yes' if status.final else 'no'} | {_sentence(BATCH_STATUSES, status.value)} |"
+        for status in known
+    ]
 
 
 PATHS = ("/chat/completions", "/completions", "/embeddings", "/responses", "/images/generations", "/videos")
@@ -99,6 +139,7 @@ PATHS = ("/chat/completions", "/completions", "/embeddings", "/responses", "/ima
 
 
 def events_page() -> str:
+    from raincheck.core.batches import BatchStatus
     from raincheck.core.events import event_type
     from raincheck.core.operations import operation_of
     from raincheck.core.status import FINAL, Status
@@ -108,7 +149,7 @@ def events_page() -> str:
         *_text("""
             # Events
 
-            One end, one event: it is written in the transaction that ends the request, and named
+            One end, one event: it is written in the transaction that ends the request or the batch, and named
 
                 <operation>.<status>
 
@@ -124,6 +165,8 @@ def events_page() -> str:
         operation = operation_of(path)
         names = ", ".join(f"`{event_type(operation, status)}`" for status in Status if status in FINAL)
         lines.append(f"| `{path}` | `{operation}` | {names} |")
+    endings = ", ".join(f"`batch.{status}`" for status in BatchStatus if status.final)
+    lines.append(f"| `/batches` | (a whole batch; its rows have their own) | {endings} |")
     other = operation_of("/audio/speech")
     lines += ["", "Any other path is its own operation, with dots for slashes:"]
     lines += [f"`/audio/speech` is `{other}` and may end as `{event_type(other, Status.COMPLETED)}`."]
@@ -134,6 +177,8 @@ def events_page() -> str:
 
 REASONS = {
     "adapter_error": "A fault in Raincheck's own code for this kind of upstream. Tried again.",
+    "batch_cancelled": "The batch was cancelled before this line of it was done.",
+    "batch_expired": "The completion window of the batch closed before this line of it was done.",
     "cancelled": "The request was cancelled.",
     "caption_not_drawable": "No font on the server has some letter of the caption. Final.",
     "deadline_exceeded": "The deadline passed; the last attempt's error is inside when there was one.",
@@ -149,6 +194,7 @@ REASONS = {
     "lease_lapsed": "The worker was not heard of for a whole lease; it may have crashed. Tried again.",
     "media_refused": "An input cannot be used: what it is, where it is, its size or its length. Final.",
     "moderation_blocked": "The upstream's moderation let no video through. Final.",
+    "not_translatable": "The server has chat completions only, and the response asks for more. Final.",
     "preview_limit": "The preview renderer cannot make that; the message says the range. Final.",
     "remote_job_failed": "The upstream began the job and could not finish it. Tried again.",
     "remote_job_lost": "The upstream no longer knows the job that it had begun; the next attempt begins another.",
@@ -315,6 +361,12 @@ def _row(*cells: str) -> str:
 # --- logs and metrics
 
 LOG_EVENTS = {
+    "batch.accepted": "A batch's file is good; its `lines` are being fed.",
+    "batch.cancelling": "Someone cancelled a batch.",
+    "batch.crashed": "A step of a batch met an error nobody expected; it is tried again after a while.",
+    "batch.ended": "A batch has ended, with how its lines ended; `seconds` since it was made.",
+    "batch.held_up": "A batch could not go on for a known reason; it is tried again after a while.",
+    "batch.refused": "A batch's lines were refused, with these `codes`.",
     "blobs.down": "The object store takes no big results; they are kept in memory and written when it does again.",
     "blobs.up": "The object store takes big results again.",
     "clock.off": "This machine's clock is `behind` the store's by so many seconds (below 0: ahead): see to its NTP.",
