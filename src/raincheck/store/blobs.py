@@ -97,12 +97,12 @@ class BlobStore(ABC):
 
     async def _meaning(self, error: Exception, name: str) -> NotFound | StoreUnavailable:
         """Of an error while reading: that there is nothing by this name, or an outage."""
-        if isinstance(error, FileNotFoundError) and await self._is_there(error):
+        if isinstance(error, FileNotFoundError) and await self._is_there(error, name):
             return NotFound(f"The object store has nothing by the name {name}.")
         return _unavailable()
 
     @abstractmethod
-    async def _is_there(self, error: FileNotFoundError) -> bool:
+    async def _is_there(self, error: FileNotFoundError, name: str) -> bool:
         """Whether the object store was there, and only the body was not. One that is gone may come back with all that
         it held."""
 
@@ -141,7 +141,8 @@ class Bucket(BlobStore):
         except BaseError as error:
             raise _unavailable() from error
 
-    async def _is_there(self, error: FileNotFoundError) -> bool:
+    async def _is_there(self, error: FileNotFoundError, name: str) -> bool:
+        del name
         return "NoSuchBucket" not in str(error)
 
     def advice(self, said: str) -> str:
@@ -187,9 +188,10 @@ class Folder(BlobStore):
         del name, expires_in
         return None
 
-    async def _is_there(self, error: FileNotFoundError) -> bool:
+    async def _is_there(self, error: FileNotFoundError, name: str) -> bool:
         del error
-        return await asyncio.to_thread(os.access, self._mark, os.F_OK)
+        # A body that can be seen now was only away, with the disk that has just come back.
+        return await asyncio.to_thread(lambda: self._mark.exists() and not (self._folder / name).exists())
 
     def advice(self, said: str) -> str:
         return (

@@ -319,7 +319,7 @@ async def test_transactions_that_are_in_each_others_way_are_tried_again(database
                 await first_locks.wait()
 
     await asyncio.gather(database.write(lambda tx: lock(tx, "a", "b")), database.write(lambda tx: lock(tx, "b", "a")))
-    assert tries == 3
+    assert tries in (3, 4)  # The server may break off both.
 
 
 async def test_a_caller_that_stops_waiting_leaves_a_whole_transaction(database: Database) -> None:
