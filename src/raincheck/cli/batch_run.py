@@ -15,7 +15,7 @@ from raincheck.cli.batch_hints import Hints
 from raincheck.cli.batch_input import CHAT, FORMATS, Format, Input, Places, input_of, source_of
 from raincheck.cli.batch_output import Target, done_in, follow, merge, names_in, refuse_foreign, save
 from raincheck.cli.exits import Code, Problem
-from raincheck.cli.options import AsJson, BaseUrl, WebhookUrl
+from raincheck.cli.options import AsJson, BaseUrl, ErrorsFile, WebhookUrl
 from raincheck.cli.show import is_terminal
 from raincheck.cli.submit import first_model
 from raincheck.cli.talk import connect
@@ -78,9 +78,7 @@ def run(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where results go. [default: stdout]")
     ] = None,
-    errors: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where failures go. [default: OUTPUT.errors.jsonl]")
-    ] = None,
+    errors: ErrorsFile = None,
     form: InputFormat = None,
     delimiter: Delimiter = None,
     template: Template = None,

@@ -24,7 +24,7 @@ from raincheck.cli.batch_run import (
     with_model,
 )
 from raincheck.cli.exits import Code, Problem
-from raincheck.cli.options import AsJson, BaseUrl, BatchId
+from raincheck.cli.options import AsJson, BaseUrl, BatchId, ErrorsFile
 from raincheck.cli.show import is_terminal, moment, print_table
 from raincheck.cli.talk import connect
 from raincheck.core.clock import SECOND, now
@@ -111,9 +111,7 @@ def results(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where they go. [default: stdout]")
     ] = None,
-    errors: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where failures go. [default: OUTPUT.errors.jsonl]")
-    ] = None,
+    errors: ErrorsFile = None,
     after: Annotated[int, typer.Option(min=0, metavar="N", help="Only those that ended after the Nth.")] = 0,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the batch has ended.")] = False,
     base_url: BaseUrl = None,

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -65,6 +66,9 @@ def value_or_none(text: str, unit: Unit, parameter: str) -> Any:
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.", callback=_remember)]
+ErrorsFile = Annotated[
+    Path | None, typer.Option("--errors", metavar="FILE", help="Where failures go. [default: OUTPUT.errors.jsonl]")
+]
 BaseUrl = Annotated[
     str | None,
     typer.Option(
