@@ -147,7 +147,7 @@ MEANT: dict[Act, tuple[int, tuple[str, ...]]] = {
     rise: (130, ("request_of_batch",)),
     run_one_to_its_end: (40, ("request_of_batch",)),
     cancel: (130, ("request_of_batch",)),
-    create_and_add: (0, ("batch_repeated", "batch_row_named", "batch_part_repeated")),
+    create_and_add: (0, ("batch_repeated", "batch_part_repeated")),
     purge: (60, ("batch_purge",)),
 }
 """Each act, in this order, with how many requests it may look at and the indexes it must use."""

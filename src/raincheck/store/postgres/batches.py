@@ -69,7 +69,7 @@ class PostgresBatches(PostgresBatchLeases):
             if not await _was_added(tx, seq, part):
                 if not taking:
                     raise BatchClosed
-                await _refuse_duplicates(tx, seq, part.names)
+                await _list(tx, seq, total, part.names)
                 if not there:
                     raise AttachmentGone
                 await _add(tx, seq, total, part)
@@ -209,35 +209,39 @@ async def _was_added(tx: Transaction, seq: int, part: NewPart) -> bool:
     )
 
 
-async def _refuse_duplicates(tx: Transaction, seq: int, names: Sequence[str]) -> None:
-    twice = next((name for name, count in Counter(names).items() if count > 1), None)
-    there = await tx.one(
-        "select custom_id from batch_row where batch_seq = $1 and custom_id = any($2::text[]) limit 1", seq, names
+async def _list(tx: Transaction, seq: int, total: int, names: Sequence[str]) -> None:
+    """Write down the lines by name, behind the `total` that are there; the batch is locked.
+
+    The unique index is the judge: a question asked before might be planned as a walk through the whole batch.
+    """
+    listed = await tx.all(
+        """insert into batch_row (batch_seq, line, custom_id)
+           select $1, $2 + number, name from unnest($3::text[]) with ordinality as n (name, number)
+           on conflict (batch_seq, custom_id) do nothing returning custom_id""",
+        seq,
+        total,
+        names,
     )
-    if (name := there[0] if there else twice) is not None:
+    if len(listed) < len(names):
+        name = next((Counter(names) - Counter(name for (name,) in listed)).elements())
         raise DuplicateLine(f"The batch has a request {name!r} already; give each an id of its own.")
 
 
 async def _add(tx: Transaction, seq: int, total: int, part: NewPart) -> None:
-    """Write the lines down behind those that are there; the batch is locked.
+    """Keep the bodies of the lines that have just been listed, and count them; the batch is locked.
 
     Whoever feeds it just now keeps the lease, and finds out when it is given back.
     """
     await put_part(tx, seq, total + 1, len(part.names), part.body, repeat_key=part.idempotency_key)
     await tx.run(
-        """with listed as (
-               insert into batch_row (batch_seq, line, custom_id)
-               select $1, $2 + number, name from unnest($3::text[]) with ordinality as n (name, number)
-           ), waiting as (
+        """with waiting as (
                insert into batch_queue as q (batch_seq, queue, unfed)
-               select $1, queue, lines from unnest($4::text[], $5::bigint[]) as n (queue, lines)
+               select $1, queue, lines from unnest($2::text[], $3::bigint[]) as n (queue, lines)
                on conflict (batch_seq, queue) do update set unfed = q.unfed + excluded.unfed
            )
-           update batch set total = total + $6, due_at = case when worker is null then moment($7) else due_at end
+           update batch set total = total + $4, due_at = case when worker is null then moment($5) else due_at end
             where seq = $1""",
         seq,
-        total,
-        part.names,
         list(part.queues),
         list(part.queues.values()),
         len(part.names),
