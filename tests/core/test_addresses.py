@@ -1,8 +1,14 @@
 """Which addresses a stranger may make us call."""
 
-import pytest
+import re
+import socket
 
-from raincheck.core.addresses import is_public, may_be_called
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from yarl import URL
+
+from raincheck.core.addresses import is_public, may_be_called, webhook_problem
 
 
 @pytest.mark.parametrize(
@@ -98,3 +104,87 @@ def test_an_address_of_the_newer_kind_can_be_allowed(entry: str) -> None:
 def test_allowing_a_name_does_not_allow_names_below_or_beside_it() -> None:
     assert not may_be_called("x.media.internal", "10.1.2.3", ["media.internal"])
     assert not may_be_called("xmedia.internal", "10.1.2.3", ["media.internal"])
+
+
+# --- the URLs of webhooks; tests/delivery/test_ssrf.py has the table of what is refused, and sends to each of them
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com",
+        "https://example.com/",
+        "https://example.com:8443/hook?token=a%2Fb#part",
+        "HTTPS://EXAMPLE.com./hook",
+        "https://hooks-7.my_app.example/a/b@c",
+        "https://bücher.example/straße?q=ä",
+        "https://xn--bcher-kva.example/",
+        "https://8.8.8.8/",
+        "https://[2606:4700:4700::1111]:8443/",
+        "https://[::ffff:8.8.8.8]/",
+        "https://" + "a" * 63 + ".example/",
+    ],
+)
+def test_a_webhook_may_go_to_the_public_internet_by_https(url: str) -> None:
+    assert webhook_problem(url) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("http://127.0.0.1:9000/hook", "127.0.0.1"),
+        ("http://127.0.0.1:9000/hook", "127.0.0.0/8"),
+        ("http://[::1]/", "::1"),
+        ("http://localhost/", "localhost"),
+        ("http://localhost/", "127.0.0.1"),
+        ("https://localhost/", "localhost"),
+        ("http://Hooks.Internal./", "hooks.internal"),
+        ("https://10.1.2.3/", "10.0.0.0/8"),
+    ],
+)
+def test_what_the_operator_allows_may_be_private_and_speak_plain_http(url: str, allowed: str) -> None:
+    assert webhook_problem(url) is not None
+    assert webhook_problem(url, ["elsewhere.example", allowed]) is None
+
+
+@pytest.mark.parametrize("url", ["http://example.com/", "http://8.8.8.8/", "http://sub.hooks.internal/"])
+def test_plain_http_is_for_those_alone(url: str) -> None:
+    problem = webhook_problem(url, ["hooks.internal", "10.0.0.0/8"])
+    assert problem is not None
+    assert "the operator can allow http to" in problem
+
+
+def test_an_odd_notation_stays_refused_even_where_its_address_is_allowed() -> None:
+    problem = webhook_problem("http://127.1/", ["127.0.0.1"])
+    assert problem == "127.1 is an unusual way to write 127.0.0.1; write it like this."
+
+
+_octals = st.integers(0, 300).map(lambda number: f"0{number:o}")
+_hosts = st.one_of(
+    st.text(max_size=20),
+    st.text(alphabet="0123456789abcdefx.:[]%@/\\?# ", max_size=20),
+    st.integers(0, 2**33).map(str),
+    st.integers(0, 2**33).map(hex),
+    st.ip_addresses(v=4).map(str),
+    st.ip_addresses(v=6).map(lambda address: f"[{address}]"),
+    st.lists(_octals, min_size=1, max_size=5).map(".".join),
+)
+
+
+@given(_hosts, st.sampled_from(["", ":443", ":0", "/x", "@127.0.0.1", "?", "#"]))
+@example("１27.0.0.1", "")
+def test_whatever_is_written_what_passes_is_a_public_address_or_a_plain_name(host: str, rest: str) -> None:
+    """As the library reads it that will connect to it."""
+    url = f"https://{host}{rest}"
+    if webhook_problem(url) is not None:
+        return
+    target = URL(url)
+    found = target.raw_host or ""
+    assert (target.scheme, target.user, target.password) == ("https", None, None)
+    assert target.port
+    if ":" in found or found.replace(".", "").isdigit():
+        assert is_public(found)
+    else:
+        assert re.fullmatch("[a-z0-9._-]+", found)
+        with pytest.raises(OSError, match="illegal"):
+            socket.inet_aton(found)

@@ -135,6 +135,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """As it was asked for: `24h`."""
     metadata: Mapping[str, str]
     webhook_url: str | None
+    webhook_events: tuple[str, ...]
+    """Of which ends that address is told; none named: of each."""
     input_file_id: str | None
     output_file_id: str | None
     error_file_id: str | None
@@ -187,6 +189,7 @@ class NewBatch(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str | None = None
     metadata: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     webhook_url: str | None = None
+    webhook_events: tuple[str, ...] = ()
     output_expires_after: int | None = None
     input_file_id: str | None = None
     body: Body | None = None

@@ -52,6 +52,10 @@ _NEEDS: Mapping[UpstreamKind, tuple[str, ...]] = {
 }
 
 
+SHORTEST_SEALING_KEY = 32
+"""Characters; keys are drawn from random bytes, not thought up."""
+
+
 @dataclass(slots=True)
 class Reading:
     """What came of reading the configuration: settings that may be used when there are no errors."""
@@ -98,6 +102,7 @@ def read(
         **_with_blobs({name: value for name, value in (in_file | over).items() if not name.startswith("upstream.")}),
         queue_limits=_parse_queues(queues, reading.errors),
         upstreams=_complete(parsed, in_file, over, reading),
+        sealing_keys=_sealing_keys(env, reading),
     )
     return reading
 
@@ -108,6 +113,16 @@ def lacks_to_draw() -> list[str]:
     named = os.environ.get("IMAGEIO_FFMPEG_EXE")
     has_ffmpeg = shutil.which(named or "ffmpeg") or (not named and find_spec("imageio_ffmpeg"))
     return lacks if has_ffmpeg else [*lacks, "ffmpeg"]
+
+
+def _sealing_keys(env: Mapping[str, str], reading: Reading) -> tuple[str, ...]:
+    keys = tuple(key for each in env.get("RAINCHECK_SEALING_KEY", "").split(",") if (key := each.strip()))
+    if any(len(key) < SHORTEST_SEALING_KEY for key in keys):
+        reading.errors.append(
+            f"RAINCHECK_SEALING_KEY must have at least {SHORTEST_SEALING_KEY} characters, "
+            "such as `openssl rand -base64 32` prints"
+        )
+    return keys
 
 
 def _with_blobs(values: dict[str, object]) -> dict[str, object]:

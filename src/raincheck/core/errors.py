@@ -3,6 +3,7 @@
 RaincheckError
 ├── BadInput            400 invalid_request
 │   ├── MediaRefused    400 media_refused
+│   ├── WebhookRefused  400 webhook_refused
 │   └── ModelUnknown    404 model_not_found
 ├── KeyMissing          401 api_key_missing
 ├── KeyInvalid          401 api_key_invalid
@@ -25,13 +26,17 @@ RaincheckError
 ├── NotJson             415 unsupported_media_type
 ├── RangeUnsatisfiable  416 range_not_satisfiable
 ├── HeadersTooLarge     431 headers_too_large
+├── TooManyEndpoints    409 too_many_endpoints
 ├── QuotaExceeded       429 too_many_pending
+├── TooManyTests        429 too_many_tests
 ├── UpstreamBusy        429 upstream_busy
 ├── UpstreamDown        503 upstream_down
 ├── UpstreamBroke       502 upstream_broke
+├── WebhookUnreachable  502 webhook_unreachable
 ├── NoObjectStore       501 no_object_store
 ├── Stopping            503 stopping
 ├── StoreUnavailable    503 store_unavailable
+├── SecretSealed        503 secret_sealed
 ├── FenceLost           -   fence_lost           (never leaves the engine)
 ├── StoreTaken          -   store_taken          (only at start)
 ├── SchemaTooNew        -   schema_too_new       (only at start)
@@ -70,6 +75,12 @@ class MediaRefused(BadInput):
     """This file or link cannot be used as an input."""
 
     code = "media_refused"
+
+
+class WebhookRefused(BadInput):
+    """Nothing may be sent to this URL."""
+
+    code = "webhook_refused"
 
 
 class ModelUnknown(BadInput):
@@ -204,10 +215,22 @@ class HeadersTooLarge(RaincheckError):
     code, http, kind = "headers_too_large", 431, "invalid_request_error"
 
 
+class TooManyEndpoints(RaincheckError):
+    """This tenant has as many webhook endpoints as it may; delete one that is not needed any more."""
+
+    code, http, kind = "too_many_endpoints", 409, "invalid_request_error"
+
+
 class QuotaExceeded(RaincheckError):
     """This tenant has as many pending requests as it may; wait for some to end, or cancel some."""
 
     code, http, kind = "too_many_pending", 429, "rate_limit_error"
+
+
+class TooManyTests(RaincheckError):
+    """As many webhook tests as there may be at once are under way; try again when one of them has its answer."""
+
+    code, http, kind = "too_many_tests", 429, "rate_limit_error"
 
 
 class UpstreamBusy(RaincheckError):
@@ -228,6 +251,12 @@ class UpstreamBroke(RaincheckError):
     code, http, kind = "upstream_broke", 502, "server_error"
 
 
+class WebhookUnreachable(RaincheckError):
+    """The webhook endpoint gave no answer."""
+
+    code, http, kind = "webhook_unreachable", 502, "server_error"
+
+
 class NoObjectStore(RaincheckError):
     """This server has nowhere to keep files; its operator can set `store.blobs`."""
 
@@ -244,6 +273,12 @@ class StoreUnavailable(RaincheckError):
     """The store cannot be written just now; nothing was accepted, try again."""
 
     code, http, kind = "store_unavailable", 503, "server_error"
+
+
+class SecretSealed(RaincheckError):
+    """This secret was sealed with a key that the server does not have; set RAINCHECK_SEALING_KEY as it was."""
+
+    code, http, kind = "secret_sealed", 503, "server_error"
 
 
 class FenceLost(RaincheckError):

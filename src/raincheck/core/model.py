@@ -85,6 +85,10 @@ class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
     metadata: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     webhook_url: str | None = None
+    webhook_events: tuple[str, ...] = ()
+    """Of which moments (`events.MOMENTS`) that address is told; none named: of each end."""
+    webhook_result: bool = False
+    """Whether what it is told of the end carries the result, up to a size."""
     tokens: int = 0
     """An estimate of what it will use, prompt and answer, for limits on tokens per minute."""
     max_pending: int | None = None
@@ -142,6 +146,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     usage: bytes | None = None
     metadata: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     webhook_url: str | None = None
+    webhook_events: tuple[str, ...] = ()
+    webhook_result: bool = False
     batch: str | None = None
     """The batch that it is a row of."""
     purged: bool = False

@@ -12,6 +12,8 @@ _NAMES: Mapping[str, str] = {
     "/videos/edits": "video.edit",
     "/videos/extensions": "video.extension",
 }
+OPERATIONS = tuple(_NAMES.values())
+"""Those with a name of their own; any other JSON POST path is one too."""
 _VIDEO_LINE = "/video"
 
 

@@ -32,6 +32,8 @@ class Reply:
     content_type: str = "application/json"
     usage: bytes | None = None
     """The answer's `usage` member as JSON, when it had one."""
+    incomplete: bool = False
+    """A response that stopped before it was done, as it says itself."""
     blob: str | None = None
     """The body's name in the object store when it is kept there; `body` is empty then."""
     size: int | None = None
@@ -88,6 +90,21 @@ def envelope(error: RequestError) -> bytes:
     if error.upstream is not None:
         inside["upstream"] = error.upstream
     return msgspec.json.encode({"error": inside})
+
+
+def why_ended(status: Status, error: RequestError | None) -> RequestError | None:
+    """Why an ended request has nothing to hand over, in general words where its record has none; None for one that
+    completed."""
+    match status:
+        case Status.FAILED:
+            return error or RequestError("The request failed.", "server_error", "failed")
+        case Status.CANCELLED:
+            return error or RequestError("The request was cancelled.", "invalid_request_error", "cancelled")
+        case Status.EXPIRED:
+            told = error or RequestError("The deadline passed.", "invalid_request_error")
+            return msgspec.structs.replace(told, code="deadline_exceeded")
+        case _:
+            return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from raincheck.core.clock import DAY, SECOND
+from raincheck.core.clock import DAY, HOUR, MINUTE, SECOND
 from raincheck.core.units import (
     BASE_URL,
     BASE_URLS,
@@ -122,6 +122,20 @@ class Settings:
     """How many pixels a picture, or a frame of a video, may have."""
     media_hosts: tuple[str, ...] = ()
     """Hosts, addresses and networks of our own that inputs may be fetched from all the same."""
+    webhook_hosts: tuple[str, ...] = ()
+    """Hosts, addresses and networks that webhooks may go to although they are not public, or only speak http."""
+    webhook_timeout: int = 15 * SECOND
+    """How long a receiver may take for its whole answer."""
+    webhook_concurrency: int = 8
+    """Deliveries that one receiver is given at once, over all workers."""
+    webhook_result_bytes: int = 256 << 10
+    """The largest result that is sent along when it was asked for."""
+    webhook_log_retention: int = 7 * DAY
+    """How long a delivery is kept, from its event on."""
+    webhook_disable_after: int = 3 * DAY
+    """After how long of failing alone an endpoint is disabled."""
+    sealing_keys: tuple[str, ...] = field(default=(), repr=False)
+    """What signing secrets are sealed with at rest: the first seals, all of them open; never printed."""
     log_level: LogLevel = "info"
     upstreams: tuple[UpstreamSettings, ...] = EMBEDDED
 
@@ -188,6 +202,18 @@ SETTINGS = (
             "How many pixels an input picture, or a frame of a video, may have."),
     Setting("media.allowed_hosts", "media_hosts", WORDS, "[]",
             "Hosts, addresses or networks on your own net that inputs may be fetched from all the same."),
+    Setting("webhooks.allow", "webhook_hosts", WORDS, "[]",
+            "Hosts, addresses or networks that webhooks may go to although they are private, or speak plain http."),
+    Setting("webhooks.timeout", "webhook_timeout", lasting(SECOND), '"15s"',
+            "How long a receiver of webhooks may take to answer."),
+    Setting("webhooks.max_concurrency", "webhook_concurrency", whole(1, 100), "8",
+            "Webhooks that one receiver is sent at once, over all workers."),
+    Setting("webhooks.max_result", "webhook_result_bytes", SIZE, '"256KiB"',
+            "The largest result that a webhook carries when `include_result` was asked for."),
+    Setting("webhooks.log_retention", "webhook_log_retention", lasting(HOUR), '"7d"',
+            "How long deliveries are kept, for the delivery log and for sending again."),
+    Setting("webhooks.disable_after", "webhook_disable_after", lasting(MINUTE), '"3d"',
+            "After how long without one success a webhook endpoint that keeps failing is disabled."),
 )
 """Names that stand in the file, in a variable and, those with a flag, on the command line."""
 
@@ -224,8 +250,12 @@ QUEUE_SETTINGS = (
 
 OTHER_VARIABLES = {
     "RAINCHECK_CONFIG": f"The configuration file; without it, {CONFIG_FILE} in the working directory if it exists.",
+    "RAINCHECK_SEALING_KEY": "What webhook secrets are sealed with in the store: at least 32 characters; of several "
+    "with commas between them the first seals and all open.",
     "RAINCHECK_BASE_URL": "The server that the client and the talking commands use.",
     "RAINCHECK_API_KEY": "The API key that the client and the talking commands use.",
+    "RAINCHECK_WEBHOOK_SECRET": "What the client and `raincheck webhooks verify` verify webhooks with; of several with "
+    "commas between them any will do.",
     "RAINCHECK_MODEL": "The model that the examples ask.",
     "RAINCHECK_MODEL_DIR": "Where the embedded model's weights are kept.",
     "RAINCHECK_OFFLINE": "1 to never download the embedded model's weights.",

@@ -58,6 +58,7 @@ from raincheck.core.model import (
     Worker,
 )
 from raincheck.core.status import Status
+from raincheck.store.outbox import Deliveries, Endpoints
 
 
 class Requests(Protocol):
@@ -433,9 +434,11 @@ class Upkeep(Protocol):
 
         First a request's payload, result, attachments and history go (reading the result raises ResultGone); after as
         long again its row goes as well (NotFound), and with it the idempotency key and the event. Files go when their
-        `expires_at` has passed, batches with their parts when they were kept long enough. A row of a batch is kept as
-        if it had ended when the batch's window does, and in any case until the batch has ended: when it is due before,
-        that is put off by the time for which results are kept, an hour at least.
+        `expires_at` has passed, batches with their parts when they were kept long enough; deliveries when their event
+        is older than the log is kept (those still to be sent: and than WHOLE_SCHEDULE), unless one is being sent just
+        now, and those of an endpoint that was deleted at once. A row of a batch is kept as if it had ended when the
+        batch's window does, and in any case until the batch has ended: when it is due before, that is put off by the
+        time for which results are kept, an hour at least.
         """
         ...
 
@@ -443,7 +446,8 @@ class Upkeep(Protocol):
         """Forget up to `limit` queues in which nothing waits or runs, that have no limits and no pause, and in which
         nothing was completed for as long as results are kept; returns how many. Workers that were not seen for a day
         are forgotten with them (not counted), and up to `limit` strays that nobody could stop for two days, as when
-        their upstream was taken out of the configuration."""
+        their upstream was taken out of the configuration, and receivers of webhooks that were not used for as long as
+        the delivery log is kept."""
         ...
 
     async def check(self) -> None:
@@ -495,6 +499,8 @@ class Change:
     """Jobs were noted by `Strays.add`. (An end that leaves one shows in `moved`.)"""
     batches: frozenset[str] = frozenset()
     """Batches whose status changed, or that are due at once."""
+    deliveries: bool = False
+    """Something is to be delivered at once."""
     elsewhere: bool = False
     """Another process made the commit."""
 
@@ -519,6 +525,8 @@ class Store:
     strays: Strays
     files: Files
     batches: Batches
+    endpoints: Endpoints
+    deliveries: Deliveries
     registry: Registry
     upkeep: Upkeep
     blobs: Blobs
