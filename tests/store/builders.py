@@ -31,10 +31,23 @@ from raincheck.core.model import (
 )
 from raincheck.core.outcome import Ended, Pause, Released, Reply, RequestError, Retry, Succeeded
 from raincheck.core.status import Status
+from raincheck.core.webhooks import (
+    DELIVERY_LOG_KEPT,
+    Delivery,
+    DeliveryAttempt,
+    DeliveryLease,
+    DeliveryQuery,
+    DeliveryStatus,
+    Endpoint,
+    FinishedDeliveries,
+    Sent,
+    Strangers,
+)
 from raincheck.store.protocol import Change, Store
 
 START = 1_790_000_000 * SECOND
 LEASE = MINUTE
+PLENTY = Strangers(99, each=99)
 RETENTION = 7 * DAY
 WINDOW = DAY
 ANSWER = b'{"choices": [{"text": "hi"}]}'
@@ -70,7 +83,7 @@ class Home(Protocol):
     @property
     def clock(self) -> FakeClock: ...
 
-    def open(self) -> AbstractAsyncContextManager[Store]: ...
+    def open(self, *, log_retention: int = DELIVERY_LOG_KEPT) -> AbstractAsyncContextManager[Store]: ...
 
 
 def a_request(*, queue: str = "small", tenant: str = "t", **changes: Any) -> NewRequest:
@@ -317,3 +330,93 @@ def heard(store: Store, listener: Callable[[Change], None] | None = None) -> Gen
     stop = store.changes.listen(listener or changes.append)
     yield changes
     stop()
+
+
+HOOK = "https://hooks.example.com/mine"
+PLACES = 8
+DEAD_AFTER = 3 * DAY
+
+
+def an_endpoint(*event_types: str, **changes: Any) -> Endpoint:
+    """An endpoint that is told of every end, unless the test says of what."""
+    plain = Endpoint(
+        id=new_id("we"),
+        tenant="t",
+        name="mine",
+        url="https://endpoint.example.com/",
+        event_types=event_types or ("*",),
+        created_at=START,
+        updated_at=START,
+    )
+    return replace(plain, **changes)
+
+
+async def listening(store: Store, *event_types: str, **changes: Any) -> Endpoint:
+    """An endpoint that was just recorded."""
+    endpoint = an_endpoint(*event_types, **changes)
+    await store.endpoints.create(endpoint, f"whsec_of_{endpoint.id}")
+    return endpoint
+
+
+async def ended(store: Store, webhook_url: str | None = HOOK, **changes: Any) -> str:
+    """The id of a request that has been completed, and whose `webhook_url` is to be told."""
+    return await completed(store, webhook_url=webhook_url, **changes)
+
+
+async def told(store: Store, tenant: str = "t", **query: Any) -> list[Delivery]:
+    """A tenant's deliveries, oldest first."""
+    page = await store.deliveries.list(tenant, replace(DeliveryQuery(limit=1_000), **query))
+    return page.deliveries[::-1]
+
+
+async def posted(
+    store: Store,
+    limit: int = 100,
+    *,
+    places: int = PLACES,
+    strangers: int = 99,
+    worker: str = "w",
+    lease_for: int = LEASE,
+) -> list[DeliveryLease]:
+    """Up to so many leases of deliveries that are due, after everything that stood in their way was set aside."""
+    leases = list[DeliveryLease]()
+    while True:
+        claimed = await store.deliveries.claim(
+            worker=worker,
+            lease_for=lease_for,
+            limit=limit - len(leases),
+            places=places,
+            strangers=Strangers(strangers, each=strangers),
+        )
+        leases += claimed.leases
+        if not claimed.more or len(leases) >= limit:
+            return leases
+
+
+async def sent(store: Store, *outcomes: Sent, places: int = PLACES) -> FinishedDeliveries:
+    """Note how attempts went."""
+    return await store.deliveries.finish(outcomes, places=places, disable_after=DEAD_AFTER)
+
+
+def arrived(lease: DeliveryLease, **changes: Any) -> Sent:
+    """The receiver took it."""
+    attempt = an_attempt(lease, status_code=200, response="ok")
+    return replace(Sent(fence=lease.fence, status=DeliveryStatus.DELIVERED, attempt=attempt), **changes)
+
+
+def bounced(lease: DeliveryLease, due_at: int, **changes: Any) -> Sent:
+    """The receiver did not take it; it is to be tried again."""
+    attempt = an_attempt(lease, status_code=500, error_code="status", error="It answered 500.")
+    return replace(Sent(fence=lease.fence, status=DeliveryStatus.PENDING, due_at=due_at, attempt=attempt), **changes)
+
+
+def given_up(lease: DeliveryLease, **changes: Any) -> Sent:
+    """The receiver did not take it, and that was the last try."""
+    attempt = an_attempt(lease, status_code=500, error_code="status", error="It answered 500.")
+    return replace(Sent(fence=lease.fence, status=DeliveryStatus.FAILED, attempt=attempt), **changes)
+
+
+def an_attempt(lease: DeliveryLease, **changes: Any) -> DeliveryAttempt:
+    """One try of a delivery, as its sender tells of it."""
+    plain = DeliveryAttempt(number=lease.delivery.attempt, started_at=START, ended_at=START + SECOND)
+    return replace(plain, **changes)

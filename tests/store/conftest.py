@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from raincheck.core.webhooks import DELIVERY_LOG_KEPT
 from raincheck.store import postgres, sqlite
 from raincheck.store.protocol import Store
 from tests.store.builders import RETENTION, FakeClock, Home
@@ -25,8 +26,8 @@ class SqliteHome:
         self.path = path
         shutil.copyfile(template, path)
 
-    def open(self) -> AbstractAsyncContextManager[Store]:
-        return sqlite.open_store(self.path, clock=self.clock.now, retention=RETENTION)
+    def open(self, *, log_retention: int = DELIVERY_LOG_KEPT) -> AbstractAsyncContextManager[Store]:
+        return sqlite.open_store(self.path, clock=self.clock.now, retention=RETENTION, log_retention=log_retention)
 
 
 class PostgresHome:
@@ -37,11 +38,12 @@ class PostgresHome:
         self._url: str | None = None
 
     @asynccontextmanager
-    async def open(self) -> AsyncGenerator[Store]:
+    async def open(self, *, log_retention: int = DELIVERY_LOG_KEPT) -> AsyncGenerator[Store]:
         if self._url is None:
             self._url = await databases().lend()
             weakref.finalize(self, databases().give_back, self._url)
-        async with postgres.open_store(self._url, clock=self.clock.now, retention=RETENTION) as store:
+        opening = postgres.open_store(self._url, clock=self.clock.now, retention=RETENTION, log_retention=log_retention)
+        async with opening as store:
             yield store
 
 

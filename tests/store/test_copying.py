@@ -39,14 +39,20 @@ from tests.store.builders import (
     an_input,
     an_open_batch,
     an_output,
+    arrived,
+    bounced,
     claimed,
     completed,
+    ended,
     failure,
     feed,
     ids,
     leased,
+    listening,
+    posted,
     retry,
     running,
+    sent,
     submitted,
     success,
     under_way,
@@ -151,6 +157,20 @@ async def live_in(store: Store, clock: FakeClock) -> None:
     assert len(await claimed(store, 4, queue="shared")) == 1
     await submitted(store, 3, priority=a_request().priority, tenant="other")
     await hand_in_batches(store, clock)
+    await post(store, clock)
+
+
+async def post(store: Store, clock: FakeClock) -> None:
+    """Deliveries that have arrived, that wait, that are parked, and one that is being sent."""
+    endpoint = await listening(store, "*", "video.progress", name="läufer", include_result=True)
+    await store.endpoints.rotate("t", endpoint.id, "whsec_new", overlap=HOUR)
+    await store.endpoints.signing_key("t", offered="whsec_t")
+    for _ in range(4):
+        await ended(store, None, queue="told")
+    first, second = [lease for lease in await posted(store) if lease.delivery.endpoint_id]
+    await sent(store, arrived(first), places=1)
+    await sent(store, bounced(second, clock.now() + HOUR), places=1)
+    assert len(await posted(store, 1)) == 1
 
 
 async def hand_in_batches(store: Store, clock: FakeClock) -> None:
@@ -561,7 +581,7 @@ async def test_flags_and_keys_are_those_of_the_schema(empty: Empty):
         " where table_schema = current_schema() and c.data_type = 'boolean' and table_type = 'BASE TABLE'"
         " and table_name != 'migration'",
     )
-    assert sorted(flags) == [(table.name, name) for table in TABLES for name in table.flags]
+    assert sorted(flags) == sorted((table.name, name) for table in TABLES for name in table.flags)
     keys = await execute(
         url,
         "select conrelid::regclass::text, array_agg(a.attname::text order by position)"

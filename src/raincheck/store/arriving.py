@@ -25,6 +25,8 @@ def as_submitted(new: NewRequest, *, due_at: int | None) -> Request:
         deadline=new.deadline,
         metadata=new.metadata,
         webhook_url=new.webhook_url,
+        webhook_events=new.webhook_events,
+        webhook_result=new.webhook_result,
     )
 
 

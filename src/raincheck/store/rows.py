@@ -33,6 +33,7 @@ from raincheck.core.model import (
 )
 from raincheck.core.outcome import RequestError
 from raincheck.core.status import Status
+from raincheck.core.webhooks import Delivery, DeliveryAttempt, DeliveryStatus, Endpoint, SigningKey
 from raincheck.store.parking import PARKED
 
 
@@ -44,10 +45,14 @@ class Row(Protocol):
     def __iter__(self) -> Iterator[Any]: ...
 
 
+MAX_SEQ = (1 << 63) - 1
+"""No row has a higher number."""
+
 _encode = msgspec.json.encode
 _error = msgspec.json.Decoder(RequestError)
 _metadata = msgspec.json.Decoder(dict[str, str])
 _line_errors = msgspec.json.Decoder(tuple[LineError, ...])
+_previous = msgspec.json.Decoder(tuple[tuple[str, int], ...])
 _outputs = msgspec.json.Decoder(list[tuple[int, str, str, str, int, str]])
 
 
@@ -73,6 +78,10 @@ class Open(NamedTuple):
     """The batch that it is a row of."""
     line: int | None
     """Its line there."""
+    webhook_events: str | None
+    """Of which moments its own webhook_url is told; null: of every end."""
+    webhook_result: bool
+    """Whether with the result."""
 
     @property
     def flow(self) -> tuple[str, int, str]:
@@ -108,6 +117,8 @@ def request(row: Row) -> Request:
         error=_error.decode(row[21]) if row[21] else None,
         usage=row[22].encode() if row[22] else None,
         batch=row[23],
+        webhook_events=words(row[24]),
+        webhook_result=bool(row[25]),
     )
 
 
@@ -146,7 +157,7 @@ def file(row: Row) -> File:
 BATCH = """id, tenant, dialect, name, endpoint, model, status, ends_as, completion_window, metadata, webhook_url,
            input_file_id, output_file_id, error_file_id, output_expires_after, errors, total, fed, completed, failed,
            cancelled, expired, input_tokens, cached_tokens, output_tokens, reasoning_tokens, total_tokens, cost_ticks,
-           priority, created_at, in_progress_at, finalizing_at, ended_at, expires_at"""
+           priority, created_at, in_progress_at, finalizing_at, ended_at, expires_at, webhook_events"""
 """The columns of a batch in the order that `batch` expects; too many to be named in each statement."""
 BATCH_WIDTH = BATCH.count(",") + 1
 
@@ -179,6 +190,7 @@ def batch(row: Row) -> Batch:
         finalizing_at=row[31],
         ended_at=row[32],
         expires_at=row[33],
+        webhook_events=words(row[34]),
     )
 
 
@@ -204,6 +216,87 @@ def batch_row(row: Sequence[Any], found: Result | None = None) -> batches.Row:
         result=found,
         error=error(refused),
     )
+
+
+def endpoint(row: Row) -> Endpoint:
+    """id, tenant, name, url, event_types, include_result, signature, created_at, updated_at, disabled_at,
+    disabled_reason; then failures, failing_since, open_until of its receiver, null when that is not known yet."""
+    return Endpoint(
+        id=row[0],
+        tenant=row[1],
+        name=row[2],
+        url=row[3],
+        event_types=words(row[4]),
+        include_result=bool(row[5]),
+        signature=row[6],
+        created_at=row[7],
+        updated_at=row[8],
+        disabled_at=row[9],
+        disabled_reason=row[10],
+        failures=row[11] or 0,
+        failing_since=row[12],
+        open_until=row[13],
+    )
+
+
+DELIVERY = """d.id, d.tenant, d.event_id, d.type, d.object_id, d.endpoint_id, coalesce(e.url, d.url), d.created_at,
+              d.detail, d.include_result, d.status, d.attempt, d.due_at, d.worker is not null, d.ended_at,
+              d.status_code, d.error, d.test,
+              (select r.failures from receiver r where r.name = d.receiver),
+              (select r.open_until from receiver r where r.name = d.receiver)"""
+"""A delivery `d` with its endpoint `e`, if it goes to one, in the order that `delivery` expects."""
+DELIVERY_WIDTH = 20
+
+
+def delivery(row: Row) -> Delivery:
+    """The columns `DELIVERY`."""
+    return Delivery(
+        id=row[0],
+        tenant=row[1],
+        event_id=row[2],
+        type=row[3],
+        object_id=row[4],
+        endpoint_id=row[5],
+        url=row[6],
+        created_at=row[7],
+        detail=row[8].encode() if row[8] else None,
+        include_result=bool(row[9]),
+        status=DeliveryStatus(row[10]),
+        attempt=row[11],
+        due_at=row[12],
+        sending=bool(row[13]),
+        ended_at=row[14],
+        status_code=row[15],
+        error=row[16],
+        test=bool(row[17]),
+        failures=row[18] or 0,
+        open_until=row[19],
+    )
+
+
+def delivery_attempt(row: Row) -> DeliveryAttempt:
+    """number, started_at, ended_at, status_code, error_code, error, response."""
+    number, started_at, ended_at, status_code, error_code, error, response = row
+    return DeliveryAttempt(
+        number=number,
+        started_at=started_at,
+        ended_at=ended_at,
+        status_code=status_code,
+        error_code=error_code,
+        error=error,
+        response=response,
+    )
+
+
+def signing_key(row: Row) -> SigningKey | None:
+    """secret, created_at, previous; None where there is no secret."""
+    secret, created_at, previous = row
+    return None if secret is None else SigningKey(secret, created_at, _previous.decode(previous))
+
+
+def previous_text(key: SigningKey) -> str:
+    """The secrets before, as `signing_key` reads them."""
+    return _encode(key.previous).decode()
 
 
 def remote(upstream: str, remote_id: str | None) -> Remote | None:
@@ -277,6 +370,15 @@ def metadata_text(metadata: Mapping[str, str]) -> str | None:
     return _encode(metadata).decode() if metadata else None
 
 
+def words(text: str | None) -> tuple[str, ...]:
+    """What stands between spaces."""
+    return tuple(text.split()) if text else ()
+
+
+def words_text(words: Sequence[str]) -> str | None:
+    return " ".join(words) or None
+
+
 def unknown(request_id: str) -> NotFound:
     """The same words for an id that never was, was deleted, or is another tenant's (G8)."""
     return NotFound(f"No request {request_id!r}; check the id and that the API key belongs to the tenant that made it.")
@@ -290,3 +392,17 @@ def unknown_file(file_id: str) -> NotFound:
 def unknown_batch(batch_id: str) -> NotFound:
     """The same words for an id that never was, has been forgotten, or is another tenant's (G8)."""
     return NotFound(f"No batch {batch_id!r}; check the id and that the API key belongs to the tenant that made it.")
+
+
+def unknown_endpoint(endpoint_id: str) -> NotFound:
+    """The same words for an id that never was, was deleted, or is another tenant's (G8)."""
+    return NotFound(
+        f"No webhook endpoint {endpoint_id!r}; check the id and that the API key belongs to the tenant that made it."
+    )
+
+
+def unknown_delivery(delivery_id: str) -> NotFound:
+    """The same words for an id that never was, has been forgotten, or is another tenant's (G8)."""
+    return NotFound(
+        f"No webhook delivery {delivery_id!r}; check the id and that the API key belongs to the tenant it was made for."
+    )

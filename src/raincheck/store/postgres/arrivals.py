@@ -275,6 +275,8 @@ async def _line_up(tx: Transaction, accepted: Sequence[Arrival], now: int, batch
         [new.created_at for _, new, _ in accepted],
         [line for _, _, line in accepted],
         batch_seq,
+        [rows.words_text(new.webhook_events) for _, new, _ in accepted],
+        [new.webhook_result for _, new, _ in accepted],
     )
     while not await _insert(tx, values):
         await tx.run(
@@ -312,16 +314,18 @@ async def _insert(tx: Transaction, values: tuple[object, ...]) -> bool:
                returning queue, priority, tenant, last_tag, weight
            ), arrived as (
                insert into request (seq, id, tenant, queue, operation, path, model, priority, tag, due_at, deadline,
-                                    max_attempts, tokens, webhook_url, created_at, line, batch_seq)
+                                    max_attempts, tokens, webhook_url, created_at, line, batch_seq, webhook_events,
+                                    webhook_result)
                overriding system value
                select n.seq, n.id, n.tenant, n.queue, n.operation, n.path, n.model, n.priority,
                       s.last_tag - n.behind / s.weight, n.due_at, n.deadline, n.max_attempts, n.tokens, n.webhook_url,
-                      n.created_at, n.line, $23::bigint
+                      n.created_at, n.line, $23::bigint, n.webhook_events, n.webhook_result
                  from unnest($7::bigint[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[],
                              $14::integer[], $15::bigint[], $16::bigint[], $17::bigint[], $18::integer[],
-                             $19::bigint[], $20::text[], $21::bigint[], $22::bigint[])
+                             $19::bigint[], $20::text[], $21::bigint[], $22::bigint[], $24::text[], $25::boolean[])
                       as n (seq, id, tenant, queue, operation, path, model, priority, behind, due_at, deadline,
-                            max_attempts, tokens, webhook_url, created_at, line)
+                            max_attempts, tokens, webhook_url, created_at, line, webhook_events,
+                            webhook_result)
                  join share s on s.queue = n.queue and s.priority = n.priority and s.tenant = n.tenant
                returning seq)
            select count(*) from arrived""",

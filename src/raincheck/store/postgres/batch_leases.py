@@ -223,7 +223,7 @@ async def end_open(tx: Transaction, batch_seq: int, ends_as: str, limit: int, ke
     """End up to `limit` open requests of a batch as it ends itself; returns how many."""
     found = await tx.all(
         """select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at,
-                  upstream, tokens, batch_seq, line
+                  upstream, tokens, batch_seq, line, webhook_events, webhook_result
              from request where batch_seq = $1 and ended_at is null
             order by seq limit $2 for update""",
         batch_seq,

@@ -87,6 +87,6 @@ _RESULT = """t.status, t.content_type, t.body, t.blob, t.size,
 _RECORD = """r.id, r.tenant, r.queue, r.operation, r.path, r.model, r.status, r.priority, r.attempt, r.max_attempts,
              r.created_at, r.started_at, r.ended_at, r.due_at, r.deadline, r.purge_at, r.progress, r.progress_message,
              r.webhook_url, r.purged, (select m.body from metadata m where m.seq = r.seq) as metadata, t.error, t.usage,
-             (select b.id from batch b where b.seq = $1) as batch, r.seq"""
+             (select b.id from batch b where b.seq = $1) as batch, r.webhook_events, r.webhook_result, r.seq"""
 """The view `record`, without looking up again what is at hand: a million rows are read like this."""
 _NOTHING = "null::integer, null::text, null::bytea, null::text, null::bigint, null::text"

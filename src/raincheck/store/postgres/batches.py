@@ -26,8 +26,6 @@ from raincheck.store.postgres.database import Transaction
 from raincheck.store.postgres.texts import holds
 from raincheck.store.rows import BATCH
 
-MAX_SEQ = (1 << 63) - 1
-
 
 class PostgresBatches(PostgresBatchLeases):
     """See `protocol.Batches`."""
@@ -166,7 +164,7 @@ class PostgresBatches(PostgresBatchLeases):
     async def list(
         self, tenant: str, *, dialect: BatchDialect | None = None, after: str | None = None, limit: int = 20
     ) -> BatchPage:
-        below = MAX_SEQ if after is None else (await batch_rows.find(self._database, tenant, after))[0]
+        below = rows.MAX_SEQ if after is None else (await batch_rows.find(self._database, tenant, after))[0]
         if not holds(tenant):
             return BatchPage([], has_more=False)
         # Rows are compared, because an equal tenant would leave the planner free to walk through everyone's.

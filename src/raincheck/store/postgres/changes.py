@@ -43,6 +43,7 @@ class Told(msgspec.Struct, frozen=True, omit_defaults=True):
     freed: bool = False
     strays: bool = False
     batches: tuple[str, ...] = ()
+    deliveries: bool = False
 
 
 class PostgresChanges:
@@ -53,7 +54,7 @@ class PostgresChanges:
         self._me = token_hex(8)
         self._ready: set[str] = set()
         self._moved: dict[str, Status] = {}
-        self._freed = self._strays = False
+        self._freed = self._strays = self._deliveries = False
         self._batches: set[str] = set()
         self._untold = asyncio.Event()
         self._listening = asyncio.Event()
@@ -93,7 +94,9 @@ class PostgresChanges:
         self._freed |= change.freed
         self._strays |= change.strays
         self._batches |= change.batches
-        if self._ready or self._moved or self._freed or self._strays or self._batches:
+        self._deliveries |= change.deliveries
+        flags = self._freed or self._strays or self._deliveries
+        if flags or self._ready or self._moved or self._batches:
             self._untold.set()
 
     async def _tell_forever(self) -> None:
@@ -104,10 +107,11 @@ class PostgresChanges:
 
     async def _tell(self) -> None:
         ready, moved, batches = sorted(self._ready), list(self._moved.items()), sorted(self._batches)
-        rest = Told(self._me, freed=self._freed, strays=self._strays)
-        self._ready, self._moved, self._batches, self._freed, self._strays = set(), {}, set(), False, False
+        rest = Told(self._me, freed=self._freed, strays=self._strays, deliveries=self._deliveries)
+        self._ready, self._moved, self._batches = set(), {}, set()
+        self._freed = self._strays = self._deliveries = False
         self._untold.clear()
-        if not (ready or moved or batches or rest.freed or rest.strays):
+        if not (ready or moved or batches or rest.freed or rest.strays or rest.deliveries):
             return
         payloads = [msgspec.json.encode(told).decode() for told in _in_parts(rest, ready, moved, batches)]
 
@@ -159,6 +163,7 @@ class PostgresChanges:
                     freed=told.freed,
                     strays=told.strays,
                     batches=frozenset(told.batches),
+                    deliveries=told.deliveries,
                     elsewhere=True,
                 )
             )
@@ -177,7 +182,7 @@ async def _until_lost(connection: Any, lost: asyncio.Event) -> None:
 
 def _in_parts(rest: Told, ready: list[str], moved: list[tuple[str, Status]], batches: list[str]) -> Iterator[Told]:
     """As few messages as hold it all, each with the rest; a single name that no message could hold is left out."""
-    full = Told(rest.by, ("",), (("", Status.EXPIRED),), freed=True, strays=True, batches=("",))
+    full = Told(rest.by, ("",), (("", Status.EXPIRED),), freed=True, strays=True, batches=("",), deliveries=True)
     envelope = size = len(msgspec.json.encode(full))
     part = _Part()
     for into, items in ((part.ready, ready), (part.moved, moved), (part.batches, batches)):

@@ -241,6 +241,7 @@ async def _look(tx: Transaction, locked: Locked, turns: Sequence[Turn]) -> dict[
              left join lateral (
                   select r.seq, r.id, r.tenant, r.operation, r.webhook_url, r.queue, r.priority, r.status, r.fence,
                          r.attempt, r.claimed_at, r.upstream, r.tokens, r.batch_seq, r.line,
+                         r.webhook_events, r.webhook_result,
                          r.path, r.model, r.max_attempts, r.created_at, r.deadline, r.remote_upstream,
                          r.remote_id, r.tag,
                          $4 and exists (select 1 from tenant t where t.name = r.tenant and t.max_running is not null)
@@ -261,5 +262,5 @@ async def _look(tx: Transaction, locked: Locked, turns: Sequence[Turn]) -> dict[
         held = None if held_until is None else Held(held_until, held_reason)
         line = lines.setdefault(queue, Line(misses, held, beyond))
         if row[5] is not None:
-            line.ready.append(Candidate(Open(*row[5:20]), *row[20:]))
+            line.ready.append(Candidate(Open(*row[5:22]), *row[22:]))
     return lines

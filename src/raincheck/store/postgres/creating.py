@@ -52,6 +52,7 @@ def _writable(new: NewBatch) -> bool:
         new.endpoint,
         new.completion_window,
         new.webhook_url,
+        *new.webhook_events,
         new.input_file_id,
         new.idempotency_key,
     )
@@ -109,9 +110,9 @@ async def _insert(tx: Transaction, new: NewBatch, key: str | None) -> Row | None
     return await tx.one(
         f"""insert into batch (id, tenant, dialect, name, endpoint, status, sealed, completion_window, metadata,
                                webhook_url, input_file_id, output_expires_after, created_at, in_progress_at, expires_at,
-                               due_at, repeat_key, fingerprint, repeat_until)
+                               due_at, repeat_key, fingerprint, repeat_until, webhook_events)
             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, case when $7 then null else moment($14) end,
-                    $15, case when $7 then moment($14) else $15 end, $16, $17, $18)
+                    $15, case when $7 then moment($14) else $15 end, $16, $17, $18, $19)
             on conflict (tenant, repeat_key) where repeat_key is not null do nothing
         returning {BATCH}, seq""",  # noqa: S608 - columns of ours
         new.id,
@@ -132,4 +133,5 @@ async def _insert(tx: Transaction, new: NewBatch, key: str | None) -> Row | None
         key,
         None if key is None else new.fingerprint,
         None if key is None or new.idempotency_key is not None else new.repeat_until,
+        rows.words_text(new.webhook_events),
     )

@@ -75,10 +75,11 @@ class Transaction:
     """What one write may use: statements, the moment, and room for what it changed.
 
     Rows are locked in one order everywhere, so that transactions wait for each other but never in a circle: request,
-    file, seen, throttle, spent, tenant, parked, blob, queue, flow, lane, batch and what hangs on it; within a table in
-    the order of the key, and those of one table by one statement. (What skips rows that are locked waits for nobody: so
-    a claim may take requests after throttles, tenants and notes of what is parked, and the caretaker such notes after
-    queues.)
+    file, seen, throttle, spent, tenant, parked, blob, queue, flow, lane, batch and what hangs on it; and receiver,
+    delivery, endpoint, which nobody locks together with the others (an end writes deliveries, and locks none); within a
+    table in the order of the key, and those of one table by one statement. (What skips rows that are locked waits for
+    nobody: so a claim may take requests after throttles, tenants and notes of what is parked, and the caretaker such
+    notes after queues.)
     """
 
     connection: Any
@@ -89,6 +90,7 @@ class Transaction:
     freed: bool = False
     strays: bool = False
     batches: set[str] = field(default_factory=set[str])
+    deliveries: bool = False
     rows_ended: list[RowEnd] = field(default_factory=list[RowEnd])
     """Counted on their batches right before the commit, behind everything else: those are locked last."""
 
@@ -100,6 +102,7 @@ class Transaction:
             freed=self.freed,
             strays=self.strays,
             batches=frozenset(self.batches),
+            deliveries=self.deliveries,
         )
 
     async def run(self, sql: str, *values: object) -> None:

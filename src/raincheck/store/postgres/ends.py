@@ -17,11 +17,14 @@ from raincheck.core.outcome import Reply, RequestError
 from raincheck.core.status import Status
 from raincheck.store import rows
 from raincheck.store.counting import usage_of
+from raincheck.store.postgres import telling
 from raincheck.store.postgres.database import Transaction
 from raincheck.store.postgres.holders import attach
 from raincheck.store.postgres.tallies import RowEnd
+from raincheck.store.postgres.telling import LISTENING, Happened, audience, begun, own
 from raincheck.store.postgres.texts import clean
 from raincheck.store.rows import Open
+from raincheck.store.telling import Happening
 
 Flow = tuple[str, int, str]
 """A tenant's share of a queue: queue, priority, tenant."""
@@ -67,9 +70,11 @@ async def write_ends(tx: Transaction, ended: Sequence[Ending]) -> Counter[Flow]:
     outputs = [(ending.request.seq, _outputs(ending.reply)) for ending in ended if ending.reply]
     held = Counter(ending.reply.blob for ending in ended if ending.reply and ending.reply.blob)
     held.update(each.blob for _, some in outputs for each in some)
+    events = {ending.request.seq: _event(ending) for ending in ended}
+    told = [ending for ending in ended if ending.request.batch_seq is None]
     # Whatever transaction writes it: an end that has been seen is not undone by a crash (G2).
-    await tx.run(
-        """with e as materialized (
+    listening = await tx.all(
+        f"""with e as materialized (
                select * from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::integer[],
                                     $7::text[], $8::text[], $9::text[], $10::bytea[], $11::text[], $12::bigint[],
                                     $13::text[], $14::text[])
@@ -101,11 +106,18 @@ async def write_ends(tx: Transaction, ended: Sequence[Ending]) -> Counter[Flow]:
                select name, holders from unnest($16::text[], $17::integer[]) as n (name, holders) order by name
                on conflict (name) do update set holders = b.holders + excluded.holders, doomed_at = null
            )
-           select set_config('synchronous_commit', 'on', true)""",
-        *_columns([(*_request(ending), *_result(ending), *_event(ending)) for ending in ended], width=14),
+           select d.*, l.*
+             from (select set_config('synchronous_commit', 'on', true), moment($15)) as d
+             left join ({LISTENING.format(tenants="$18", types="$19")}) as l on true""",  # noqa: S608
+        *_columns([(*_request(ending), *_result(ending), *events[ending.request.seq]) for ending in ended], width=14),
         tx.at,
         list(held),
         list(held.values()),
+        *audience(((ending.request.tenant, events[ending.request.seq].type) for ending in told), ends=True),
+    )
+    [_, now, *_] = listening[0]
+    await telling.write(
+        tx, [_told(ending, events[ending.request.seq], now) for ending in told], (who for _, _, *who in listening)
     )
     await attach(tx, outputs)
     tx.moved.extend((ending.request.id, ending.status) for ending in ended)
@@ -132,8 +144,29 @@ def _outputs(reply: Reply) -> list[Attachment]:
     return [replace(each, name=clean(each.name), content_type=clean(each.content_type)) for each in reply.attachments]
 
 
-def _event(ending: Ending) -> tuple[object, ...]:
-    return new_id("evt"), event_type(ending.request.operation, ending.status)
+class _Event(NamedTuple):
+    id: str
+    type: str
+
+
+def _event(ending: Ending) -> _Event:
+    request, incomplete = ending.request, ending.reply is not None and ending.reply.incomplete
+    return _Event(new_id("evt"), event_type(request.operation, ending.status, incomplete=incomplete, of=request.id))
+
+
+def _told(ending: Ending, event: _Event, now: int) -> Happened:
+    request = ending.request
+    return Happened(
+        Happening(event.id, request.tenant, event.type, request.id, now, has_result=ending.reply is not None),
+        own(
+            request.webhook_url,
+            request.webhook_events,
+            ending.status,
+            event.type,
+            include_result=request.webhook_result,
+        ),
+        is_end=True,
+    )
 
 
 def _row(ending: Ending) -> RowEnd | None:
@@ -147,45 +180,62 @@ def _row(ending: Ending) -> RowEnd | None:
 
 
 async def tell_of_batch(tx: Transaction, seq: int, batch: Batch) -> None:
-    """Write the one event of a batch that has ended (G6)."""
-    await tx.run(
-        """insert into event (id, tenant, batch_seq, type, webhook_url, created_at)
-           values ($1, $2, $3, $4, $5, $6)""",
-        new_id("evt"),
+    """Write the one event of a batch that has ended (G6), and tell of it."""
+    event_id, type_ = new_id("evt"), event_type("batch", batch.status)
+    listening = await tx.all(
+        f"""with noted as (
+               insert into event (id, tenant, batch_seq, type, webhook_url, created_at)
+               values ($1, $2, $3, $4, $5, $6)
+           )
+           {LISTENING.format(tenants="$7", types="$8")}""",  # noqa: S608 - words of ours
+        event_id,
         batch.tenant,
         seq,
-        event_type("batch", batch.status),
+        type_,
         batch.webhook_url,
         batch.ended_at,
+        *audience([(batch.tenant, type_)], ends=True),
     )
+    what = Happening(event_id, batch.tenant, type_, batch.id, batch.ended_at or 0)
+    its_own = own(batch.webhook_url, rows.words_text(batch.webhook_events), batch.status, type_)
+    await telling.write(tx, [Happened(what, its_own, is_end=True)], listening)
 
 
 async def hand_out(
     tx: Transaction, handed: Sequence[tuple[Open, str]], *, worker: str, now: int, lapses_at: int
 ) -> Mapping[int, tuple[int, bytes]]:
     """From pending to processing, each at its upstream: the claim that raises the fence. Returns fences and payloads by
-    seq. The flows are counted by whoever calls, once for all that a claim does.
+    seq. The flows are counted by whoever calls, once for all that a claim does. Those are told of the first claim of a
+    request who asked for it.
 
     A fence is no lower than the time: a claim is not flushed, so a crash of the database may forget it while its worker
     lives on, and the number that it had must not be given out again (decision 0012).
     """
+    first = [request for request, _ in handed if request.fence == 0 and request.batch_seq is None]
+    happened = [begun(request, now) for request in first]
     found = await tx.all(
-        """update request r
+        f"""with handed as (
+           update request r
               set status = 'processing', fence = greatest(r.fence + 1, $6), attempt = r.attempt + 1, due_at = $4,
                   worker = $5, upstream = h.upstream, claimed_at = $6, started_at = coalesce(r.started_at, $6)
              from unnest($1::bigint[], $2::bigint[], $3::text[]) as h (seq, fence, upstream)
              join payload p on p.seq = h.seq
             where r.seq = h.seq and r.fence = h.fence and r.status = 'pending'
-        returning r.seq, r.fence, p.body""",
+        returning r.seq, r.fence, p.body)
+           select seq, fence, body, null, null, null, null from handed
+           union all
+           select null, null, null, l.* from ({LISTENING.format(tenants="$7", types="$8")}) as l""",  # noqa: S608
         [request.seq for request, _ in handed],
         [request.fence for request, _ in handed],
         [upstream for _, upstream in handed],
         lapses_at,
         worker,
         now,
+        *audience(((each.what.tenant, each.what.type) for each in happened), ends=False),
     )
+    await telling.write(tx, happened, (who for seq, _, _, *who in found if seq is None))
     tx.moved.extend((request.id, Status.PROCESSING) for request, _ in handed)
-    return {seq: (fence, body) for seq, fence, body in found}
+    return {seq: (fence, body) for seq, fence, body, *_ in found if seq is not None}
 
 
 async def hand_back(tx: Transaction, returned: Sequence[Return]) -> None:

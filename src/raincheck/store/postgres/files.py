@@ -10,8 +10,6 @@ from raincheck.store.postgres import holders
 from raincheck.store.postgres.database import Database, Row, Transaction
 from raincheck.store.postgres.texts import holds
 
-MAX_SEQ = (1 << 63) - 1
-
 
 class PostgresFiles:
     """See `protocol.Files`."""
@@ -47,7 +45,7 @@ class PostgresFiles:
     async def list(
         self, tenant: str, *, purpose: str | None = None, after: str | None = None, limit: int = 20, newest: bool = True
     ) -> FilePage:
-        start = MAX_SEQ if newest else 0
+        start = rows.MAX_SEQ if newest else 0
         if after is not None:
             _check_id(tenant, after)
             row = await self._database.one(
@@ -162,7 +160,7 @@ async def _oldest(source: Database, tenant: str, purpose: str | None, above: int
                 order by tenant, seq limit $5""",
             tenant,
             above,
-            MAX_SEQ,
+            rows.MAX_SEQ,
             source.at,
             limit,
         )
@@ -175,7 +173,7 @@ async def _oldest(source: Database, tenant: str, purpose: str | None, above: int
         tenant,
         purpose,
         above,
-        MAX_SEQ,
+        rows.MAX_SEQ,
         source.at,
         limit,
     )

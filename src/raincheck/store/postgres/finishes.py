@@ -51,7 +51,8 @@ async def _lock(tx: Transaction, finishes: Mapping[Fence, Finish]) -> Held:
     # said like this, the planner does not take the index of all that run for a shorter way than the ids.)
     found = await tx.all(
         """select r.seq, r.id, r.tenant, r.operation, r.webhook_url, r.queue, r.priority, r.status, r.fence, r.attempt,
-                  r.claimed_at, r.upstream, r.tokens, r.batch_seq, r.line, moment($3),
+                  r.claimed_at, r.upstream, r.tokens, r.batch_seq, r.line, r.webhook_events, r.webhook_result,
+                  moment($3),
                   exists (select 1 from throttle t
                            where ((t.scope = 'queue' and t.name = r.queue)
                                   or (t.scope = 'upstream' and t.name = r.upstream))
@@ -64,10 +65,10 @@ async def _lock(tx: Transaction, finishes: Mapping[Fence, Finish]) -> Held:
         [fence.number for fence in finishes],
         tx.at,
     )
-    opened = {Fence(row[1], row[8]): Open(*row[:15]) for row in map(tuple, found)}
+    opened = {Fence(row[1], row[8]): Open(*row[:17]) for row in map(tuple, found)}
     # In the order in which they came: that is the order in which they are measured.
     attempts = [Tried(opened[fence], finish) for fence, finish in finishes.items() if fence in opened]
-    return Held(attempts, found[0][15] if found else 0, any(row[16] for row in found))
+    return Held(attempts, found[0][17] if found else 0, any(row[18] for row in found))
 
 
 async def _write(tx: Transaction, held: Held, keep_for: int) -> None:

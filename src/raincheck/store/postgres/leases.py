@@ -11,13 +11,15 @@ from raincheck.core.model import Beat, Claimed, Fence, Finish, Offer
 from raincheck.core.outcome import Ended
 from raincheck.core.retry import LAPSED, expired
 from raincheck.core.status import Status
+from raincheck.core.webhooks import PROGRESS_EVERY
 from raincheck.store.group_commit import GroupCommit
 from raincheck.store.parking import PARKED
-from raincheck.store.postgres import finishes
+from raincheck.store.postgres import finishes, telling
 from raincheck.store.postgres.claims import Terms, claim
 from raincheck.store.postgres.database import Database, Transaction
 from raincheck.store.postgres.ends import Ending, Return, Try, end, hand_back, stopped, tried
-from raincheck.store.postgres.texts import clean
+from raincheck.store.postgres.telling import LISTENING, audience, came_along
+from raincheck.store.postgres.texts import cleaned
 from raincheck.store.rows import Open
 
 _Beats = tuple[Sequence[Beat], int]
@@ -89,7 +91,8 @@ class PostgresLeases:
         due = await tx.all(
             """with due as materialized (
                    select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at,
-                          upstream, tokens, batch_seq, line, max_attempts, deadline <= moment($1) as late
+                          upstream, tokens, batch_seq, line, webhook_events, webhook_result, max_attempts,
+                          deadline <= moment($1) as late
                      from request
                     where due_at <= moment($1)
                     order by due_at
@@ -178,18 +181,46 @@ async def _push(tx: Transaction, batches: Sequence[_Beats]) -> set[Fence]:
                   remote_id = case when h.remote then h.remote_id else r.remote_id end
              from held h
             where r.seq = h.seq and r.fence = h.fence and r.worker is not null
-        returning r.id, r.fence""",
+        returning r.id, r.fence,
+                  -- What is told of progress goes by the operation's name, or by that of OpenAI's videos.
+                  (h.progress is not null or h.message is not null) and r.batch_seq is null
+                  and coalesce(r.webhook_told_at <= moment($9) - $10, true)
+                  and (' ' || r.webhook_events || ' ' like '% progress %'
+                       or exists (select 1 from subscription s
+                                   where s.tenant = r.tenant
+                                     and s.type = any(array[r.operation || '.progress', 'video.progress'])))""",
         [fence.request_id for fence in merged],
         [fence.number for fence in merged],
         [lease_for for _, lease_for in merged.values()],
         [beat.progress for beat, _ in merged.values()],
-        [_text(beat.progress_message) for beat, _ in merged.values()],
+        [cleaned(beat.progress_message) for beat, _ in merged.values()],
         [beat.remote is not UNSET for beat, _ in merged.values()],
-        [_text(beat.remote.upstream) if beat.remote else None for beat, _ in merged.values()],
-        [_text(beat.remote.id) if beat.remote else None for beat, _ in merged.values()],
+        [cleaned(beat.remote.upstream) if beat.remote else None for beat, _ in merged.values()],
+        [cleaned(beat.remote.id) if beat.remote else None for beat, _ in merged.values()],
+        tx.at,
+        PROGRESS_EVERY,
+    )
+    if moved := [request_id for request_id, _, wanted in found if wanted]:
+        await _tell_of_progress(tx, moved)
+    return {Fence(request_id, number) for request_id, number, _ in found}
+
+
+async def _tell_of_progress(tx: Transaction, request_ids: Sequence[str]) -> None:
+    """Tell those who asked for it how far these requests are, which are locked."""
+    found = await tx.all(
+        """update request set webhook_told_at = moment($2) where id = any($1::text[])
+        returning seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at,
+                  upstream, tokens, batch_seq, line, webhook_events, webhook_result, moment($2), progress,
+                  progress_message""",
+        request_ids,
         tx.at,
     )
-    return {Fence(request_id, number) for request_id, number in found}
+    happened = [
+        came_along(Open(*columns), now, progress=progress, message=message)
+        for *columns, now, progress, message in found
+    ]
+    tenants, types = audience(((each.what.tenant, each.what.type) for each in happened), ends=False)
+    await telling.write(tx, happened, await tx.all(LISTENING.format(tenants="$1", types="$2"), tenants, types))
 
 
 def _together(before: Beat, after: Beat) -> Beat:
@@ -200,7 +231,3 @@ def _together(before: Beat, after: Beat) -> Beat:
         progress_message=before.progress_message if after.progress_message is None else after.progress_message,
         remote=before.remote if after.remote is UNSET else after.remote,
     )
-
-
-def _text(said: str | None) -> str | None:
-    return None if said is None else clean(said)

@@ -123,6 +123,8 @@ class PostgresLedger:
                 ("file", "seq"),
                 ("stray", "id"),
                 ("batch", "seq"),
+                ("endpoint", "seq"),
+                ("delivery", "seq"),
             ):
                 sequence = f"pg_get_serial_sequence('{table}', '{number}')"
                 await self._connection.execute(

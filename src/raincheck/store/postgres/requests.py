@@ -34,8 +34,6 @@ from raincheck.store.postgres.ends import Ending, Try, end, stopped, tried
 from raincheck.store.postgres.texts import holds, tellable, unwritable, writable
 from raincheck.store.rows import Open
 
-MAX_SEQ = (1 << 63) - 1
-
 Named = tuple[str, str]
 """A tenant and the id of a request."""
 
@@ -152,7 +150,7 @@ class PostgresRequests:
         return [Attachment(*row) for row in found]
 
     async def search(self, tenant: str, query: Query) -> Page:
-        above, below = 0, MAX_SEQ
+        above, below = 0, rows.MAX_SEQ
         if query.after is not None:
             _check_id(tenant, query.after)
             row = await self._database.one(
@@ -160,7 +158,7 @@ class PostgresRequests:
             )
             if row is None:
                 raise rows.unknown(query.after)
-            above, below = (row[0], MAX_SEQ) if query.oldest_first else (0, row[0])
+            above, below = (row[0], rows.MAX_SEQ) if query.oldest_first else (0, row[0])
         if not holds(tenant, query.model, query.queue, query.operation) or not tellable(query.metadata):
             return Page([], has_more=False)
         values = (
@@ -204,7 +202,8 @@ class PostgresRequests:
     async def _cancel(self, tx: Transaction, asked: Sequence[Named]) -> list[Request | RaincheckError]:
         found = await tx.all(
             """select r.seq, r.id, r.tenant, r.operation, r.webhook_url, r.queue, r.priority, r.status, r.fence,
-                      r.attempt, r.claimed_at, r.upstream, r.tokens, r.batch_seq, r.line
+                      r.attempt, r.claimed_at, r.upstream, r.tokens, r.batch_seq, r.line, r.webhook_events,
+                      r.webhook_result
                  from unnest($1::text[], $2::text[]) as n (tenant, id)
                  join request r on r.id = n.id and r.tenant = n.tenant
                 order by r.seq for update of r""",
@@ -324,7 +323,8 @@ async def _copy(tx: Transaction, tenant: str, request_id: str, new_id: str, max_
     """What to submit for a request that is requeued."""
     row = await tx.one(
         """select r.queue, r.operation, r.path, r.model, r.status, r.priority, r.max_attempts, r.tokens, r.webhook_url,
-                  f.weight, m.body as metadata, p.body as payload, moment($3) as now, r.seq
+                  r.webhook_events, r.webhook_result, f.weight, m.body as metadata, p.body as payload,
+                  moment($3) as now, r.seq
              from request r
              left join payload p on p.seq = r.seq
              left join metadata m on m.seq = r.seq
@@ -355,6 +355,8 @@ async def _copy(tx: Transaction, tenant: str, request_id: str, new_id: str, max_
         tokens=row["tokens"],
         metadata=msgspec.json.decode(row["metadata"]) if row["metadata"] else {},
         webhook_url=row["webhook_url"],
+        webhook_events=rows.words(row["webhook_events"]),
+        webhook_result=row["webhook_result"],
         max_pending=max_pending,
         attachments=await _inputs(tx, row["seq"]),
     )

@@ -25,6 +25,11 @@ def clean(text: str) -> str:
     return text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
+def cleaned(said: str | None) -> str | None:
+    """The same of what may not have been said."""
+    return None if said is None else clean(said)
+
+
 def tellable(metadata: Mapping[str, str]) -> bool:
     """Metadata may hold a NUL: it is kept as JSON, in which that is spelled out."""
     return holds(*(text.replace("\0", "") for pair in metadata.items() for text in pair))
@@ -39,6 +44,7 @@ def writable(new: NewRequest) -> bool:
         new.path,
         new.model,
         new.webhook_url,
+        *new.webhook_events,
         new.idempotency_key,
         *(text for each in new.attachments for text in (each.name, each.blob, each.content_type)),
     ) and tellable(new.metadata)

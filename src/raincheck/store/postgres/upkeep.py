@@ -8,27 +8,31 @@ from raincheck.core.clock import DAY, SECOND
 from raincheck.core.events import Event
 from raincheck.core.retry import expired
 from raincheck.core.status import Status
+from raincheck.core.webhooks import WHOLE_SCHEDULE
 from raincheck.store.postgres.batch_purge import forget_batches, forget_parts
 from raincheck.store.postgres.database import Database, Transaction
+from raincheck.store.postgres.delivery_purge import forget_old, forget_orphans, tidy
 from raincheck.store.postgres.ends import Ending, end
 from raincheck.store.postgres.files import forget_expired
 from raincheck.store.postgres.requests import forget, forget_bodies
 from raincheck.store.room import WINDOW
 from raincheck.store.rows import Open
+from raincheck.store.telling import FORGOTTEN
 
 
 class PostgresUpkeep:
     """See `protocol.Upkeep`."""
 
-    def __init__(self, database: Database, *, retention: int) -> None:
+    def __init__(self, database: Database, *, retention: int, log_retention: int) -> None:
         self._database = database
         self._retention = retention
+        self._log_retention = log_retention
 
     async def expire(self, *, limit: int) -> int:
         async def write(tx: Transaction) -> int:
             late = await tx.all(
                 """select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at,
-                          upstream, tokens, batch_seq, line
+                          upstream, tokens, batch_seq, line, webhook_events, webhook_result
                      from request where status = 'pending' and deadline <= moment($1)
                     order by deadline limit $2 for update skip locked""",
                 tx.at,
@@ -79,13 +83,26 @@ class PostgresUpkeep:
             """select least((select min(purge_at) from request where purge_at is not null),
                             (select min(expires_at) from seen where expires_at is not null)) <= moment($1),
                       (select min(expires_at) from file where expires_at is not null) <= moment($1),
-                      (select min(purge_at) from batch where purge_at is not null) <= moment($1)""",
+                      (select min(purge_at) from batch where purge_at is not null) <= moment($1),
+                      least((select min(created_at) from delivery where status = 'delivered') + $2,
+                            (select min(created_at) from delivery where status = 'failed') + $2,
+                            (select min(created_at) from delivery where status = 'pending') + $4) <= moment($1),
+                      (select min(used_at) from receiver) = $3""",
             self._database.at,
+            self._log_retention,
+            FORGOTTEN,
+            max(self._log_retention, WHOLE_SCHEDULE),
         )
-        requests, files, batches = due or (False, False, False)
+        requests, files, batches, told, orphans = due or (False,) * 5
         taken = await self._database.write(write) if requests else 0
         # Transactions of their own: bodies are let go of by one statement, and before a batch is locked.
-        for some, forget_some in ((files, forget_expired), (batches, forget_parts), (batches, forget_batches)):
+        for some, forget_some in (
+            (files, forget_expired),
+            (batches, forget_parts),
+            (batches, forget_batches),
+            (told, partial(forget_old, kept=self._log_retention)),
+            (orphans, forget_orphans),
+        ):
             if some and taken < limit:
                 taken += await self._database.write(partial(forget_some, limit=limit - taken))
         return taken
@@ -107,6 +124,7 @@ class PostgresUpkeep:
 
         forgotten = await self._database.write(write)
         await self._database.write(lambda tx: _sweep(tx, limit), durable=False)
+        await self._database.write(lambda tx: tidy(tx, kept=self._log_retention, limit=limit), durable=False)
         return forgotten
 
     async def _lock_idle(self, tx: Transaction, limit: int) -> list[str]:

@@ -5,10 +5,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from raincheck.core.clock import DAY, Clock
+from raincheck.core.webhooks import DELIVERY_LOG_KEPT
 from raincheck.store.protocol import Store
 from raincheck.store.sqlite.batches import SqliteBatches
 from raincheck.store.sqlite.changes import SqliteChanges
 from raincheck.store.sqlite.database import Database
+from raincheck.store.sqlite.deliveries import SqliteDeliveries
+from raincheck.store.sqlite.endpoints import SqliteEndpoints
 from raincheck.store.sqlite.files import SqliteFiles
 from raincheck.store.sqlite.leases import SqliteLeases
 from raincheck.store.sqlite.registry import SqliteRegistry
@@ -19,11 +22,17 @@ from raincheck.store.sqlite.upkeep import SqliteBlobs, SqliteUpkeep
 
 @asynccontextmanager
 async def open_store(
-    path: str | Path, *, clock: Clock, retention: int = 7 * DAY, own: bool = True
+    path: str | Path,
+    *,
+    clock: Clock,
+    retention: int = 7 * DAY,
+    log_retention: int = DELIVERY_LOG_KEPT,
+    own: bool = True,
 ) -> AsyncGenerator[Store]:
     """Open the file, creating and migrating it as needed, and close it at the end.
 
-    `retention` is how long (microseconds) a result is kept after the end. With `own` the file is locked against other
+    `retention` is how long (microseconds) a result is kept after the end, `log_retention` how long deliveries are kept
+    after what they tell of. With `own` the file is locked against other
     servers (StoreTaken), and what an earlier owner left running is up for claims at once: it can only be dead. Without,
     short work beside a running server is possible, such as making an API key. Raises
     StoreUnavailable when the file cannot be written, SchemaTooNew when a newer Raincheck has changed it.
@@ -39,8 +48,10 @@ async def open_store(
             strays=SqliteStrays(database),
             files=SqliteFiles(database),
             batches=SqliteBatches(database, retention=retention),
+            endpoints=SqliteEndpoints(database),
+            deliveries=SqliteDeliveries(database),
             registry=SqliteRegistry(database),
-            upkeep=SqliteUpkeep(database, retention=retention),
+            upkeep=SqliteUpkeep(database, retention=retention, log_retention=log_retention),
             blobs=SqliteBlobs(database),
             changes=SqliteChanges(database),
         )

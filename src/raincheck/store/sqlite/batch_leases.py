@@ -28,6 +28,7 @@ from raincheck.store.sqlite.ends import end, tell_of_batch, tried
 from raincheck.store.sqlite.feeding import feed_rows
 from raincheck.store.sqlite.files import insert_file
 from raincheck.store.sqlite.holders import is_there
+from raincheck.store.sqlite.telling import EndingBatch
 
 
 class SqliteBatchLeases:
@@ -184,16 +185,16 @@ class SqliteBatchLeases:
 
     def _conclude(self, tx: Transaction, seq: int, status: BatchStatus) -> None:
         """Write a batch's end and its one event (G6)."""
-        [(batch_id, tenant, webhook_url)] = tx.all(
+        [(batch_id, tenant, webhook_url, webhook_events)] = tx.all(
             """update batch set status = ?, ended_at = ?, due_at = null, worker = null, purge_at = ?
-                where seq = ? returning id, tenant, webhook_url""",
+                where seq = ? returning id, tenant, webhook_url, webhook_events""",
             status,
             tx.now,
             tx.now + max(BATCH_KEPT, self._retention),
             seq,
         )
         tx.run("delete from batch_queue where batch_seq = ?", (seq,))
-        tell_of_batch(tx, seq, tenant, status, webhook_url)
+        tell_of_batch(tx, EndingBatch(seq, batch_id, tenant, webhook_url, webhook_events), status)
         tx.batches.add(batch_id)
 
     async def next_due(self, *, long: bool = True) -> int | None:
@@ -222,7 +223,7 @@ def end_open(tx: Transaction, seq: int, status: Status, *, limit: int, keep_for:
     """End up to `limit` requests of a batch that have not ended; returns how many those were."""
     found = tx.all(
         """select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at,
-                  upstream, tokens, batch_seq, line
+                  upstream, tokens, batch_seq, line, webhook_events, webhook_result
              from request where batch_seq = ? and ended_at is null order by seq limit ?""",
         seq,
         limit,

@@ -29,8 +29,6 @@ from raincheck.store.sqlite.batch_leases import SqliteBatchLeases, end_open, fin
 from raincheck.store.sqlite.database import Transaction
 from raincheck.store.sqlite.holders import hold, is_there
 
-MAX_SEQ = (1 << 63) - 1
-
 
 class SqliteBatches(SqliteBatchLeases):
     """See `protocol.Batches`."""
@@ -172,7 +170,7 @@ class SqliteBatches(SqliteBatchLeases):
     async def list(
         self, tenant: str, *, dialect: BatchDialect | None = None, after: str | None = None, limit: int = 20
     ) -> BatchPage:
-        below = MAX_SEQ if after is None else batch_rows.find(self._database, tenant, after)[0]
+        below = rows.MAX_SEQ if after is None else batch_rows.find(self._database, tenant, after)[0]
         # What is said of the dialect is left out where nothing is asked: either way there is an index.
         found = await self._database.read_apart(
             f"""select {rows.BATCH} from batch
@@ -215,9 +213,9 @@ def _insert(tx: Transaction, new: NewBatch) -> int:
     sealed = new.body is not None
     return tx.insert(
         """insert into batch (id, tenant, dialect, name, endpoint, status, sealed, completion_window, metadata,
-                              webhook_url, input_file_id, output_expires_after, created_at, in_progress_at, expires_at,
-                              due_at, repeat_key, fingerprint, repeat_until)
-           values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                              webhook_url, webhook_events, input_file_id, output_expires_after, created_at,
+                              in_progress_at, expires_at, due_at, repeat_key, fingerprint, repeat_until)
+           values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         new.id,
         new.tenant,
         new.dialect,
@@ -228,6 +226,7 @@ def _insert(tx: Transaction, new: NewBatch) -> int:
         new.completion_window,
         rows.metadata_text(new.metadata),
         new.webhook_url,
+        rows.words_text(new.webhook_events),
         new.input_file_id,
         new.output_expires_after,
         new.created_at,

@@ -105,6 +105,7 @@ class Claim:
         ready = self._tx.all(
             """select r.seq, r.id, r.tenant, r.operation, r.webhook_url, r.queue, r.priority, r.status, r.fence,
                       r.attempt, r.claimed_at, r.upstream, r.tokens, r.batch_seq, r.line,
+                      r.webhook_events, r.webhook_result,
                       r.path, r.model, p.body, r.max_attempts, r.created_at, r.deadline, r.remote_upstream,
                       r.remote_id, r.tag,
                       (select max_running from tenant t where t.name = r.tenant)
@@ -115,7 +116,7 @@ class Claim:
             queue,
             wanted,
         )
-        return [(Open(*row[:15]), Candidate(*row[15:])) for row in ready]
+        return [(Open(*row[:17]), Candidate(*row[17:])) for row in ready]
 
     def _expire(self, request: Open) -> None:
         outcome = expired(None)

@@ -68,8 +68,10 @@ class Transaction:
     freed: bool = False
     strays: bool = False
     batches: set[str] = field(default_factory=set[str])
+    deliveries: bool = False
     known: dict[str, Any] = field(default_factory=dict[str, Any])
-    """What `limits.py` has read already: many ends share a transaction, and the limits they ran under."""
+    """What `limits.py` and `telling.py` have read already: many ends share a transaction, the limits they ran under,
+    and who is told of them."""
 
     def run(self, sql: str, values: Sequence[Value]) -> None:
         self.connection.execute(sql, values)
@@ -89,7 +91,14 @@ class Transaction:
         return self.connection.execute(sql, values).fetchall()
 
     def change(self) -> Change:
-        return Change(frozenset(self.ready), tuple(self.moved), self.freed, self.strays, frozenset(self.batches))
+        return Change(
+            frozenset(self.ready),
+            tuple(self.moved),
+            self.freed,
+            self.strays,
+            frozenset(self.batches),
+            self.deliveries,
+        )
 
 
 Write = Callable[[Transaction], Any]

@@ -12,6 +12,7 @@ from raincheck.store.sqlite.database import Transaction
 from raincheck.store.sqlite.holders import attach, hold
 from raincheck.store.sqlite.limits import freed
 from raincheck.store.sqlite.tallies import count_end
+from raincheck.store.sqlite.telling import EndingBatch, tell_of_batch_end, tell_of_end, tell_of_start
 
 
 def end(
@@ -23,7 +24,7 @@ def end(
     error: RequestError | None = None,
     reply: Reply | None = None,
 ) -> None:
-    """Write a final status with its result and its one event (G6), and what it leaves at an upstream.
+    """Write a final status with its result and its one event (G6), whom it is told, and what it leaves at an upstream.
 
     What is a row of a batch is counted there, and kept as if it had ended when the batch's window does.
     """
@@ -65,29 +66,27 @@ def end(
         if reply.blob is not None:
             hold(tx, reply.blob)
         attach(tx, request.seq, reply.attachments)
+    event_id = new_id("evt")
+    kind = event_type(request.operation, status, incomplete=reply is not None and reply.incomplete, of=request.id)
     tx.run(
         "insert into event (id, tenant, request_seq, type, webhook_url, created_at) values (?, ?, ?, ?, ?, ?)",
-        (
-            new_id("evt"),
-            request.tenant,
-            request.seq,
-            event_type(request.operation, status),
-            request.webhook_url,
-            tx.now,
-        ),
+        (event_id, request.tenant, request.seq, kind, request.webhook_url, tx.now),
     )
+    tell_of_end(tx, request, status, event_id, kind)
     if request.batch_seq is not None:
         usage = usage_of(reply and reply.usage)
         count_end(tx, request.batch_seq, status, [request.line], usage)
     tx.moved.append((request.id, status))
 
 
-def tell_of_batch(tx: Transaction, seq: int, tenant: str, status: BatchStatus, webhook_url: str | None) -> None:
-    """Write the one event of a batch that ends (G6)."""
+def tell_of_batch(tx: Transaction, batch: EndingBatch, status: BatchStatus) -> None:
+    """Write the one event of a batch that ends (G6), and whom it is told."""
+    event_id, kind = new_id("evt"), event_type("batch", status)
     tx.run(
         "insert into event (id, tenant, batch_seq, type, webhook_url, created_at) values (?, ?, ?, ?, ?, ?)",
-        (new_id("evt"), tenant, seq, event_type("batch", status), webhook_url, tx.now),
+        (event_id, batch.tenant, batch.seq, kind, batch.webhook_url, tx.now),
     )
+    tell_of_batch_end(tx, batch, status, event_id, kind)
 
 
 def hand_out(tx: Transaction, request: Open, *, worker: str, upstream: str, lapses_at: int) -> None:
@@ -101,6 +100,7 @@ def hand_out(tx: Transaction, request: Open, *, worker: str, upstream: str, laps
     )
     _count_pending(tx, request, -1)
     tx.moved.append((request.id, Status.PROCESSING))
+    tell_of_start(tx, request)
 
 
 def hand_back(tx: Transaction, request: Open, *, due_at: int | None, refund: int) -> None:

@@ -31,8 +31,9 @@ def feed_rows(tx: Transaction, batch_seq: int, lines: Sequence[NewRow]) -> None:
     fed = _number(tx, taken)
     tx.run_many(
         """insert into request (seq, id, tenant, queue, operation, path, model, priority, tag, due_at, deadline,
-                                max_attempts, tokens, webhook_url, created_at, batch_seq, line)
-           values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                                max_attempts, tokens, webhook_url, webhook_events, webhook_result, created_at,
+                                batch_seq, line)
+           values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         [
             (
                 seq,
@@ -49,6 +50,8 @@ def feed_rows(tx: Transaction, batch_seq: int, lines: Sequence[NewRow]) -> None:
                 new.max_attempts,
                 new.tokens,
                 new.webhook_url,
+                rows.words_text(new.webhook_events),
+                new.webhook_result,
                 new.created_at,
                 batch_seq,
                 row.line,

@@ -6,8 +6,6 @@ from raincheck.store import rows
 from raincheck.store.sqlite.database import Database, Row, Transaction
 from raincheck.store.sqlite.holders import hold, is_there, release
 
-MAX_SEQ = (1 << 63) - 1
-
 
 class SqliteFiles:
     """See `protocol.Files`."""
@@ -38,7 +36,7 @@ class SqliteFiles:
     async def list(
         self, tenant: str, *, purpose: str | None = None, after: str | None = None, limit: int = 20, newest: bool = True
     ) -> FilePage:
-        start = MAX_SEQ if newest else 0
+        start = rows.MAX_SEQ if newest else 0
         if after is not None:
             row = self._database.one("select seq from file where id = ? and tenant = ?", after, tenant)
             if row is None:

@@ -14,6 +14,7 @@ from raincheck.store.sqlite.claims import Claim, Terms
 from raincheck.store.sqlite.database import Database, Transaction
 from raincheck.store.sqlite.ends import end, hand_back, tried
 from raincheck.store.sqlite.limits import close, learn
+from raincheck.store.sqlite.telling import Beating, tell_of_progress
 
 WAKE_AT_ONCE = 200
 """How many waiting rows one claim makes ready, so that a herd of them delays nobody for long."""
@@ -49,7 +50,8 @@ class SqliteLeases:
                           set due_at = ?, progress = coalesce(?, progress),
                               progress_message = coalesce(?, progress_message)
                         where id = ? and fence = ? and status = 'processing'
-                    returning 1""",
+                    returning seq, id, tenant, operation, webhook_url, webhook_events, webhook_told_at, batch_seq,
+                              progress, progress_message""",
                     tx.now + lease_for,
                     beat.progress,
                     beat.progress_message,
@@ -58,6 +60,8 @@ class SqliteLeases:
                 )
                 if row is not None:
                     held.add(beat.fence)
+                    if beat.progress is not None or beat.progress_message is not None:
+                        tell_of_progress(tx, Beating(*row))
                     _note_remote(tx, beat)
             return held
 
@@ -74,7 +78,7 @@ class SqliteLeases:
         # status alone would not do: the newer claim is processing too.
         row = tx.one(
             """select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at,
-                      upstream, tokens, batch_seq, line
+                      upstream, tokens, batch_seq, line, webhook_events, webhook_result
                  from request where id = ? and fence = ? and status = 'processing'""",
             finish.fence.request_id,
             finish.fence.number,
@@ -107,7 +111,7 @@ class SqliteLeases:
         """Make ready what waited long enough, and take back what was not heard of any more."""
         due = tx.all(
             """select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at,
-                      upstream, tokens, batch_seq, line, max_attempts, deadline
+                      upstream, tokens, batch_seq, line, webhook_events, webhook_result, max_attempts, deadline
                  from request where due_at <= ? order by due_at limit ?""",
             tx.now,
             WAKE_AT_ONCE,
@@ -135,6 +139,7 @@ class SqliteLeases:
         def write(tx: Transaction) -> None:
             tx.run("update request set due_at = ? where status = 'processing'", (tx.now,))
             tx.run("update batch set due_at = ? where due_at is not null and worker is not null", (tx.now,))
+            tx.run("update delivery set due_at = ? where worker is not null", (tx.now,))
 
         await self._database.write(write)
 

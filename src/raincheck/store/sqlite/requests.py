@@ -33,8 +33,6 @@ from raincheck.store.sqlite import ends, holders, places
 from raincheck.store.sqlite.arrivals import flow_of, next_tags
 from raincheck.store.sqlite.database import Database, Source, Transaction
 
-MAX_SEQ = (1 << 63) - 1
-
 
 class SqliteRequests:
     """See `protocol.Requests`."""
@@ -64,8 +62,8 @@ class SqliteRequests:
         due_at = later(new, tx.now)
         seq = tx.insert(
             """insert into request (id, tenant, queue, operation, path, model, priority, tag, due_at, deadline,
-                                    max_attempts, tokens, webhook_url, created_at)
-               values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                                    max_attempts, tokens, webhook_url, webhook_events, webhook_result, created_at)
+               values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
             new.id,
             new.tenant,
             new.queue,
@@ -79,6 +77,8 @@ class SqliteRequests:
             new.max_attempts,
             new.tokens,
             new.webhook_url,
+            rows.words_text(new.webhook_events),
+            new.webhook_result,
             new.created_at,
         )
         tx.run("insert into payload (seq, body) values (?, ?)", (seq, new.payload))
@@ -167,7 +167,7 @@ class SqliteRequests:
         return [Attachment(*row) for row in found]
 
     async def search(self, tenant: str, query: Query) -> Page:
-        beyond = 0 if query.oldest_first else MAX_SEQ
+        beyond = 0 if query.oldest_first else rows.MAX_SEQ
         if query.after is not None:
             row = self._database.one("select seq from request where id = ? and tenant = ?", query.after, tenant)
             if row is None:
@@ -211,7 +211,7 @@ class SqliteRequests:
         def write(tx: Transaction) -> None:
             row = tx.one(
                 """select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at,
-                          upstream, tokens, batch_seq, line
+                          upstream, tokens, batch_seq, line, webhook_events, webhook_result
                      from request where id = ? and tenant = ?""",
                 request_id,
                 tenant,
@@ -238,7 +238,7 @@ class SqliteRequests:
         def write(tx: Transaction) -> None:
             row = tx.one(
                 """select r.queue, r.operation, r.path, r.model, r.status, r.priority, r.max_attempts, r.tokens,
-                          r.webhook_url, f.weight, m.body, p.body, r.seq
+                          r.webhook_url, r.webhook_events, r.webhook_result, f.weight, m.body, p.body, r.seq
                      from request r
                      left join payload p on p.seq = r.seq
                      left join metadata m on m.seq = r.seq
@@ -249,8 +249,8 @@ class SqliteRequests:
             )
             if row is None:
                 raise rows.unknown(request_id)
-            queue, operation, path, model, status, priority, max_attempts, tokens, webhook_url, weight, *bodies = row
-            metadata, body, seq = bodies
+            queue, operation, path, model, status, priority, max_attempts, tokens, *rest = row
+            webhook_url, webhook_events, webhook_result, weight, metadata, body, seq = rest
             if status not in {Status.FAILED, Status.CANCELLED, Status.EXPIRED}:
                 raise NotRequeueable(f"The request is {status}; only a failed, cancelled or expired one is requeued.")
             if body is None:
@@ -270,6 +270,8 @@ class SqliteRequests:
                 tokens=tokens,
                 metadata=msgspec.json.decode(metadata) if metadata else {},
                 webhook_url=webhook_url,
+                webhook_events=rows.words(webhook_events),
+                webhook_result=bool(webhook_result),
                 max_pending=max_pending,
                 attachments=holders.inputs(tx, seq),
             )

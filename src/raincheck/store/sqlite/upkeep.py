@@ -7,12 +7,15 @@ from raincheck.core.clock import DAY, SECOND
 from raincheck.core.events import Event
 from raincheck.core.retry import expired
 from raincheck.core.status import Status
+from raincheck.core.webhooks import WHOLE_SCHEDULE, DeliveryStatus
 from raincheck.store.room import WINDOW
 from raincheck.store.rows import Open
 from raincheck.store.sqlite.database import Database, Transaction
 from raincheck.store.sqlite.ends import end
 from raincheck.store.sqlite.holders import release
+from raincheck.store.sqlite.receivers import forget_delivery, let_go
 from raincheck.store.sqlite.requests import forget, forget_bodies
+from raincheck.store.telling import FORGOTTEN
 
 WORKER_KEPT = DAY
 STRAY_KEPT = 2 * DAY
@@ -21,15 +24,16 @@ STRAY_KEPT = 2 * DAY
 class SqliteUpkeep:
     """See `protocol.Upkeep`."""
 
-    def __init__(self, database: Database, *, retention: int) -> None:
+    def __init__(self, database: Database, *, retention: int, log_retention: int) -> None:
         self._database = database
         self._retention = retention
+        self._log_retention = log_retention
 
     async def expire(self, *, limit: int) -> int:
         def write(tx: Transaction) -> int:
             late = tx.all(
                 """select seq, id, tenant, operation, webhook_url, queue, priority, status, fence, attempt, claimed_at,
-                          upstream, tokens, batch_seq, line
+                          upstream, tokens, batch_seq, line, webhook_events, webhook_result
                      from request where status = 'pending' and deadline <= ? order by deadline limit ?""",
                 tx.now,
                 limit,
@@ -75,14 +79,21 @@ class SqliteUpkeep:
             )
             release(tx, [blob for (blob,) in expired])
             done = len(due) + len(stale) + len(expired)
-            return done + _purge_batches(tx, limit - done)
+            done += _purge_batches(tx, limit - done)
+            return done + _purge_deliveries(tx, limit - done, kept=self._log_retention)
 
         due = self._database.one(
             """select 1 from request where purge_at <= ?1
                union all select 1 from seen where expires_at <= ?1
                union all select 1 from file where expires_at <= ?1
-               union all select 1 from batch where purge_at <= ?1""",
+               union all select 1 from batch where purge_at <= ?1
+               union all select 1 from delivery where status in ('delivered', 'failed') and created_at <= ?2
+               union all select 1 from delivery
+                where status = 'pending' and created_at <= ?3 and (worker is null or due_at <= ?1)
+               union all select 1 from receiver where used_at = 0""",
             self._database.now(),
+            self._database.now() - self._log_retention,
+            self._database.now() - max(self._log_retention, WHOLE_SCHEDULE),
         )
         return await self._database.write(write) if due else 0
 
@@ -99,6 +110,12 @@ class SqliteUpkeep:
                 """delete from stray where id in
                    (select id from stray where created_at <= ? order by created_at limit ?)""",
                 (tx.now - STRAY_KEPT, limit),
+            )
+            tx.run(
+                """delete from receiver where name in
+                   (select name from receiver where used_at > ? and used_at <= ?
+                       and not exists (select 1 from delivery where receiver = receiver.name) limit ?)""",
+                (FORGOTTEN, tx.now - self._log_retention, limit),
             )
             idle = tx.all(
                 """select name from queue
@@ -173,6 +190,33 @@ def _purge_batches(tx: Transaction, limit: int) -> int:
         if taken < limit:
             tx.run("delete from event where batch_seq = ?", (seq,))
             tx.run("delete from batch where seq = ?", (seq,))
+            taken += 1
+    return taken
+
+
+def _purge_deliveries(tx: Transaction, limit: int, *, kept: int) -> int:
+    """Forget deliveries that were kept long enough, those to be sent after their whole schedule, and those of deleted
+    endpoints."""
+    taken = 0
+    for status in DeliveryStatus:
+        is_pending = status is DeliveryStatus.PENDING
+        old = tx.all(
+            """select seq, receiver, due_at from delivery
+                where status = ? and created_at <= ? and (worker is null or due_at <= ?) order by created_at limit ?""",
+            *(status, tx.now - (max(kept, WHOLE_SCHEDULE) if is_pending else kept), tx.now, limit - taken),
+        )
+        for seq, _, _ in old:
+            forget_delivery(tx, seq)
+        for receiver in {receiver for _, receiver, due_at in old if due_at is not None}:
+            let_go(tx, receiver, 1, due_at=tx.now)  # It may have been the one that others waited for.
+        taken += len(old)
+    for (name,) in tx.all("select name from receiver where used_at = ? limit ?", FORGOTTEN, limit - taken):
+        orphans = tx.all("select seq from delivery where receiver = ? order by seq limit ?", name, limit - taken)
+        for (seq,) in orphans:
+            forget_delivery(tx, seq)
+        taken += len(orphans)
+        if taken < limit:
+            tx.run("delete from receiver where name = ?", (name,))
             taken += 1
     return taken
 
