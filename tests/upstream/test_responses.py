@@ -154,9 +154,13 @@ async def test_an_incomplete_response_is_an_answer() -> None:
     events[-1] |= {"type": "response.incomplete", "response": cut_short}
     async with ScriptedUpstream() as server, calling(server) as upstream:
         server.script(stream(*events, done=False))
-        body = response_of(await upstream.perform(a_response(), Told()))
+        answer = await upstream.perform(a_response(), Told())
+        server.script(stream(*response_events("m", HELLO), done=False))
+        whole = await upstream.perform(a_response(), Told())
 
+    body = response_of(answer)
     assert (body["status"], body["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
+    assert (the_reply(answer).incomplete, the_reply(whole).incomplete) == (True, False)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 from raincheck.core.errors import MediaRefused, UpstreamBroke
 from raincheck.upstream.media.fetch import Patience, Resolve, fetch, looked_up
 from raincheck.upstream.media.limits import MediaLimits
+from raincheck.upstream.pinned import TooManyLookups
 from tests.upstream.media.strangers import a_stranger, http
 
 LOCAL = MediaLimits(max_bytes=1000, hosts=("127.0.0.1",))
@@ -307,6 +308,47 @@ async def test_endless_headers_break_the_fetch_and_not_the_memory(tmp_path: Path
 
     async with a_stranger(headers) as stranger:
         await broke(stranger.url(), tmp_path / "in")
+
+
+@pytest.mark.parametrize(
+    ("head", "block"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 3000),
+        (b"", b"\r\n" * 30_000),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;", b"x" * 65_536),
+    ],
+    ids=["interim answers", "blank lines", "chunk extension"],
+)
+async def test_g12_endless_bytes_that_are_no_content_break_the_fetch(head: bytes, block: bytes, tmp_path: Path) -> None:
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        while True:
+            writer.write(block)
+            await writer.drain()
+
+    tracemalloc.start()
+    async with asyncio.timeout(10), a_stranger(answer) as stranger:
+        assert "broke" in await broke(stranger.url(), tmp_path / "in")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 4 << 20
+
+
+async def test_a_large_file_in_small_chunks_is_fetched_byte_for_byte(tmp_path: Path) -> None:
+    chunks = [bytes([number % 256]) * 16 for number in range(30_000)]
+    framed = b"".join(b"10\r\n%s\r\n" % chunk for chunk in chunks) + b"0\r\n\r\n"
+    limits = MediaLimits(max_bytes=2 << 20, hosts=LOCAL.hosts)
+    async with a_stranger(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + framed) as stranger:
+        await fetch(stranger.url(), tmp_path / "in", limits)
+    assert (tmp_path / "in").read_bytes() == b"".join(chunks)
+
+
+async def test_a_name_is_worth_another_try_when_too_many_are_being_looked_up(tmp_path: Path) -> None:
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        raise TooManyLookups
+
+    with pytest.raises(UpstreamBroke, match="Too many names"):
+        await fetch("http://busy.example/", tmp_path / "in", LOCAL, resolve=resolve)
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:

@@ -174,7 +174,8 @@ def test_words_of_a_prompt_are_on_no_command_line(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(subprocess.Popen, "__init__", noted)
     clip = encoded(a_plan("a secret dragon"), tmp_path / "clip.mp4")
     assert b"a secret dragon" in clip.read_bytes()
-    assert len(commands) == 3
+    # The first look at ffmpeg in a process also asks for its version.
+    assert len([command for command in commands if not command.endswith("-version")]) == 3
     assert not any("secret" in command or "preview/1" in command for command in commands)
 
 

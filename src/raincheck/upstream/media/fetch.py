@@ -8,21 +8,19 @@ leads inside our net is nobody's business.
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from raincheck.core.addresses import may_be_called
 from raincheck.core.errors import MediaRefused, RaincheckError, UpstreamBroke
+from raincheck.upstream.bounded import BoundedConnector
 from raincheck.upstream.media.limits import MediaLimits, show_size
+from raincheck.upstream.pinned import AddressRefused, CheckedResolver, Resolve, TooManyLookups, checked, looked_up
 
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""A host and a port in, addresses out; raises `socket.gaierror`."""
 _PIECE = 256 << 10
 _HEADERS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "raincheck"}
 _WORTH_ANOTHER_TRY = frozenset({408, 425, 429})
@@ -49,15 +47,6 @@ class Patience:
 
 STRANGERS = Patience(whole=600.0, silence=15.0, pace=256 << 10)
 """For links that callers give: while one is fetched, everybody's work waits for the place that it holds."""
-
-
-async def looked_up(host: str, port: int) -> list[str]:
-    """The addresses of a host, as this machine resolves it."""
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except ValueError as error:  # no name at all, as with an empty label or one that is too long
-        raise socket.gaierror(socket.EAI_NONAME, "no host name") from error
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 async def fetch(
@@ -97,14 +86,15 @@ def _target(url: str) -> URL:
 
 async def _checked(target: URL, limits: MediaLimits, resolve: Resolve) -> Sequence[str]:
     host, port = target.raw_host or "", target.port or 0
-    addresses = await resolve(host, port)
-    # One address that must not be called condemns the name: a decent one has no such neighbours.
-    if not addresses or not all(may_be_called(host, address, limits.hosts) for address in addresses):
+    try:
+        return await checked(host, port, limits.hosts, resolve)
+    except AddressRefused as error:
         raise MediaRefused(
             f"{host} is not on the public internet, so nothing is fetched from it; "
             "the operator can allow it with media.allowed_hosts."
-        )
-    return addresses
+        ) from error
+    except TooManyLookups as error:
+        raise UpstreamBroke(f"Too many names are being looked up to look up {host}.") from error
 
 
 async def _download_in_time(
@@ -129,7 +119,12 @@ async def _download(
     target: URL, addresses: Sequence[str], to: Path, limits: MediaLimits, patience: Patience
 ) -> AsyncGenerator[int]:
     """Yields how many bytes have come."""
-    connector = aiohttp.TCPConnector(resolver=_Pinned(addresses), use_dns_cache=False, force_close=True)
+
+    async def pinned(_host: str, _port: int) -> Sequence[str]:
+        return addresses
+
+    resolver = CheckedResolver(limits.hosts, pinned)
+    connector = BoundedConnector(resolver=resolver, use_dns_cache=False, force_close=True)
     async with (
         aiohttp.ClientSession(
             connector=connector,
@@ -190,31 +185,3 @@ def _failed(target: URL, error: Exception) -> RaincheckError:
             return UpstreamBroke(f"{host} broke the connection or answered something that is no HTTP.")
         case _:
             return UpstreamBroke(f"The file from {host} could not be kept on this machine's disk.")
-
-
-class _Pinned(AbstractResolver):
-    """Knows the addresses that were checked, and no others."""
-
-    def __init__(self, addresses: Sequence[str]) -> None:
-        self._addresses = addresses
-
-    async def resolve(
-        self,
-        host: str,
-        port: int = 0,
-        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002
-    ) -> list[ResolveResult]:
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in self._addresses
-        ]
-
-    async def close(self) -> None:
-        """Nothing to let go of."""

@@ -72,6 +72,7 @@ class ResponseListener:
         return Reply(
             msgspec.json.encode(self._response),
             usage=None if usage is None else msgspec.json.encode(usage),
+            incomplete=self._response.get("status") == "incomplete",
             made=self._scribe.made(),
         )
 

@@ -60,6 +60,7 @@ class Narrator:
         return Reply(
             msgspec.json.encode(response),
             usage=None if usage is None else msgspec.json.encode(usage),
+            incomplete=reason is not None,
             made=self._scribe.made(),
         )
 
