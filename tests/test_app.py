@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from raincheck.app import Role, keep_going, running
-from raincheck.core.clock import HOUR, now
+from raincheck.core.clock import HOUR, SECOND, now
 from raincheck.core.errors import SettingsInvalid
 from raincheck.core.model import Limits, Worker
 from raincheck.core.settings import Settings, UpstreamSettings
@@ -16,7 +16,8 @@ from raincheck.core.status import Status
 from raincheck.http.app import create_probes
 from raincheck.store.protocol import Registry
 from tests.logs import logged
-from tests.scripted import ScriptedUpstream
+from tests.receivers import Receiver
+from tests.scripted import ScriptedUpstream, text
 from tests.server import a_chat, running_server
 
 
@@ -184,3 +185,39 @@ async def test_a_workers_port_answers_how_it_is_and_nothing_else(tmp_path: Path)
     async with running_server(tmp_path, create=create_probes) as worker:
         assert (await worker.get("/health/ready")).status == 200
         assert (await worker.get("/metrics")).status == 401
+
+
+# --- webhooks
+
+
+async def test_who_does_not_work_sends_no_webhooks(tmp_path: Path) -> None:
+    """They wait for a worker (G6)."""
+    async with Receiver() as receiver:
+        async with running_server(tmp_path, role=Role.DESK, webhook_hosts=(receiver.host,)) as server:
+            id_ = await server.defer(raincheck={"webhook_url": receiver.at()})
+            assert (await server.post(f"/v1/requests/{id_}/cancel")).status == 200
+            assert await server.app.store.deliveries.next_due() is not None
+        assert receiver.received == []
+        async with running_server(tmp_path, webhook_hosts=(receiver.host,)):
+            [told] = await receiver.wait()
+    assert (told.data["id"], told.type) == (id_, "chat.completion.cancelled")
+
+
+async def test_what_ends_while_the_server_stops_is_told_of_before_it_has_stopped(tmp_path: Path) -> None:
+    """G6, as long as the grace period lasts."""
+    async with (
+        Receiver() as receiver,
+        running_server(tmp_path, grace=10 * SECOND, webhook_hosts=(receiver.host,)) as server,
+    ):
+        let_go = asyncio.Event()
+        server.upstream.script(text(before=let_go))
+        await server.defer(raincheck={"webhook_url": receiver.at()})
+        async with asyncio.timeout(5):
+            while not server.upstream.count:
+                await asyncio.sleep(0.01)
+        stopping = asyncio.create_task(server.app.stop())
+        await server.app.stopping.wait()
+        let_go.set()
+        await stopping
+        [told] = receiver.received
+    assert told.type == "chat.completion.completed"

@@ -31,6 +31,11 @@ from raincheck.core.settings import (
     is_postgresql,
     sqlite_path,
 )
+from raincheck.delivery.carry import Carrier
+from raincheck.delivery.keys import Sealer
+from raincheck.delivery.loop import Postman
+from raincheck.delivery.message import Messages
+from raincheck.delivery.send import Sender
 from raincheck.dispatch.attempt import Means
 from raincheck.dispatch.bench import Benches
 from raincheck.dispatch.capacity import Capacity
@@ -52,6 +57,7 @@ from raincheck.live import Live
 from raincheck.store.blobs import open_blobs
 from raincheck.store.protocol import Change, Registry, Store
 from raincheck.store.sqlite import open_store as open_sqlite
+from raincheck.telemetry.webhooks import ObservedCarrier, delivery_crashed
 from raincheck.upkeep.collect import Collector
 from raincheck.upkeep.loop import Caretaker
 from raincheck.upstream.build import build, build_elsewhere, runs_in_worker
@@ -90,15 +96,20 @@ class App:
     dispatcher: Dispatcher
     sweeper: Sweeper
     keeper: Keeper
+    postman: Postman
     edge: Edge
     stopping: asyncio.Event
 
     async def stop(self) -> None:
-        """Take nothing new, answer those who wait for news, and let running work finish within the grace period."""
+        """Take nothing new, answer those who wait for news, and let running work finish within the grace period; what
+        has ended until then is told of as long as that lasts."""
         self.stopping.set()
         self.edge.live.close()
         await self.keeper.close()
-        await self.dispatcher.close(self.settings.grace / SECOND)
+        loop, grace = asyncio.get_running_loop(), self.settings.grace / SECOND
+        until = loop.time() + grace
+        await self.dispatcher.close(grace)
+        await self.postman.close(max(0.0, until - loop.time()))
 
 
 @asynccontextmanager
@@ -152,6 +163,8 @@ async def running(
         )
         capacity.on_free = dispatcher.wake
         sweeper = Sweeper(strays=store.strays, catalogue=catalogue, clock=now, gave_up=telemetry.stray_left)
+        carrier = _carrier(store, settings)
+        stack.push_async_callback(carrier.sender.close)
         stopping = asyncio.Event()
         edge = Edge(
             store=store,
@@ -164,12 +177,14 @@ async def running(
             version=me.version,
             objects=objects,
             link_secret=await store.registry.secret("links"),
+            carrier=carrier,
             stopping=stopping.is_set,
             metrics=metrics.page,
             crashed=telemetry.crashed,
         )
         keeper = _keeper(edge, me.name)
-        app = App(settings, role, store, catalogue, dispatcher, sweeper, keeper, edge, stopping)
+        postman = _postman(edge, me.name, metrics)
+        app = App(settings, role, store, catalogue, dispatcher, sweeper, keeper, postman, edge, stopping)
         stack.callback(store.changes.listen(partial(_spread, app)))
         loops: dict[str, Callable[[], Awaitable[object]]] = {
             "probe": partial(_probe, catalogue, capacity),
@@ -182,6 +197,7 @@ async def running(
                 "heartbeat": dispatcher.keep_alive,
                 "sweeper": sweeper.run,
                 "keeper": keeper.run,
+                "postman": postman.run,
                 "caretaker": Caretaker(store.upkeep).run,
                 "presence": partial(show_up, store.registry, me),
             }
@@ -199,12 +215,13 @@ async def running(
 
 def open_store(settings: Settings) -> AbstractAsyncContextManager[Store]:
     """The store that the settings name, to be entered."""
+    kept, told = settings.retention, settings.webhook_log_retention
     if not is_postgresql(settings.store_url):
-        return open_sqlite(sqlite_path(settings.store_url), clock=now, retention=settings.retention)
+        return open_sqlite(sqlite_path(settings.store_url), clock=now, retention=kept, log_retention=told)
     # Its driver is an extra of its own.
     from raincheck.store.postgres import open_store as open_postgres
 
-    return open_postgres(settings.store_url, retention=settings.retention)
+    return open_postgres(settings.store_url, retention=kept, log_retention=told)
 
 
 async def _compare_clocks(store_url: str) -> None:
@@ -334,6 +351,7 @@ def _signals(app: App) -> asyncio.Event:
     def on_signal() -> None:
         if asked.is_set():
             app.dispatcher.give_up()
+            app.postman.give_up()
         asked.set()
 
     loop = asyncio.get_running_loop()
@@ -431,12 +449,39 @@ def _keeper(edge: Edge, worker: str) -> Keeper:
     return Keeper(batches=store.batches, steps=steps, worker=worker, clock=now, crashed=telemetry.batch_held_up)
 
 
+def _carrier(store: Store, settings: Settings) -> Carrier:
+    """What makes one attempt to deliver a webhook."""
+    sealer = Sealer(settings.sealing_keys)
+    return Carrier(
+        messages=Messages(store.requests, store.batches, settings.webhook_result_bytes),
+        endpoints=store.endpoints,
+        sealer=sealer,
+        sender=Sender(sealer=sealer, allowed=settings.webhook_hosts, timeout=settings.webhook_timeout),
+    )
+
+
+def _postman(edge: Edge, worker: str, metrics: telemetry.Metrics) -> Postman:
+    """What sees to it that webhooks are delivered."""
+    settings = edge.settings
+    return Postman(
+        deliveries=edge.store.deliveries,
+        carry=ObservedCarrier(edge.carrier.carry, metrics).carry,
+        worker=worker,
+        clock=now,
+        timeout=settings.webhook_timeout,
+        places=settings.webhook_concurrency,
+        disable_after=settings.webhook_disable_after,
+        crashed=delivery_crashed,
+    )
+
+
 def _spread(app: App, change: Change) -> None:
     """Pass a commit's hint on to those who act on it and those who wait for it."""
     if app.role.works:
         app.dispatcher.on_change(change)
         app.sweeper.on_change(change)
         app.keeper.on_change(change)
+        app.postman.on_change(change)
     for request_id, _ in change.moved:
         app.edge.live.wake(request_id)
     for batch_id in change.batches:
@@ -458,6 +503,7 @@ async def _measure(store: Store, metrics: telemetry.Metrics) -> None:
     while True:
         with suppress(StoreUnavailable):  # The last counts stand until the store can be read again.
             metrics.stand(await store.upkeep.gauges())
+            metrics.lag(await store.deliveries.next_due(), now=now())
             metrics.wait(await store.registry.queues(), now=now())
             metrics.bear(await store.registry.throttles("upstream"))
         await asyncio.sleep(GAUGES_EVERY)

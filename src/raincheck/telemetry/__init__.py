@@ -24,6 +24,7 @@ from raincheck.store.blobs import in_short
 from raincheck.store.protocol import Batches, Change, Leases, Requests, Store, Upkeep
 from raincheck.telemetry.codes import OF_FILES, OUR_CODES
 from raincheck.telemetry.metrics import Metrics
+from raincheck.telemetry.webhooks import ObservedDeliveries
 from raincheck.upstream.catalogue import Member
 from raincheck.upstream.protocol import Report, Upstream, Work
 
@@ -153,6 +154,7 @@ def observe(store: Store, metrics: Metrics) -> Store:
         requests=_ObservedRequests(store.requests, metrics, moves),
         leases=_ObservedLeases(store.leases, store.upkeep, metrics, moves),
         batches=_ObservedBatches(store.batches, metrics, moves),
+        deliveries=ObservedDeliveries(store.deliveries, metrics),
     )
 
 

@@ -79,6 +79,29 @@ class Metrics:
             ["upstream"],
             registry=registry,
         )
+        self.deliveries = _Children(
+            Counter("raincheck_deliveries", "Attempts to deliver webhooks.", ["outcome"], registry=registry)
+        )
+        self.delivery_took = Histogram(
+            "raincheck_delivery_attempt_seconds",
+            "One attempt to deliver a webhook.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.arrived = Histogram(
+            "raincheck_delivery_seconds",
+            "From an event to the receiver's yes, of webhooks that were taken at the first attempt.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.overdue = Gauge(
+            "raincheck_delivery_overdue_seconds",
+            "How long the webhook that is next in line has been due.",
+            registry=registry,
+        )
+        self.endpoints_disabled = Counter(
+            "raincheck_endpoints_disabled", "Webhook endpoints given up after failing for long.", registry=registry
+        )
         self.known: Callable[[], Container[str]] = frozenset[str]
         """The queues that get a label of their own."""
         self._labels: dict[str, str] = {}
@@ -115,6 +138,10 @@ class Metrics:
         self.oldest.clear()
         for label, waited in oldest.items():
             self.oldest.labels(label).set(waited)
+
+    def lag(self, next_due: int | None, *, now: int) -> None:
+        """Take over when the next webhook is due."""
+        self.overdue.set(0 if next_due is None else max(0, now - next_due) / SECOND)
 
     def bear(self, upstreams: Iterable[Throttle]) -> None:
         """Take over how much the upstreams are used."""
