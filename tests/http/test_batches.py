@@ -134,6 +134,7 @@ async def test_a_batch_is_waited_for(server: Running) -> None:
     [
         ({"endpoint": None}, "endpoint"),
         ({"endpoint": "/v1/files"}, "endpoint"),
+        ({"endpoint": "/v1/webhook_endpoints"}, "endpoint"),
         ({"endpoint": "chat"}, "endpoint"),
         ({"input_file_id": None}, "input_file_id"),
         ({"input_file_id": 5}, "input_file_id"),
@@ -149,6 +150,10 @@ async def test_a_batch_is_waited_for(server: Running) -> None:
         ({"output_expires_after": {"seconds": -1}}, "output_expires_after"),
         ({"output_expires_after": {"seconds": 10**30}}, "output_expires_after"),
         ({"webhook_url": "ftp://x"}, "webhook_url"),
+        ({"webhook_url": "https://127.0.0.1/"}, "webhook_url"),
+        ({"webhook_events": ["progress"]}, "webhook_events"),
+        ({"raincheck": {"webhook_events": ["done"]}}, "webhook_events"),
+        ({"raincheck": {"include_result": True}}, "include_result"),
         ({"raincheck": {"not_before": 5}}, "not_before"),
         ({"raincheck": {"tempo": 5}}, "raincheck"),
         ({"name": "x" * 300}, "name"),

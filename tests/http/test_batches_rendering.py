@@ -26,6 +26,7 @@ def a_batch(**changes: Any) -> Batch:
         "completion_window": "24h",
         "metadata": {},
         "webhook_url": None,
+        "webhook_events": (),
         "input_file_id": None,
         "output_file_id": None,
         "error_file_id": None,

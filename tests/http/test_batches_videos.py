@@ -9,6 +9,7 @@ import pytest
 from raincheck.core.settings import UpstreamSettings
 from tests.http.batches import a_line, an_item, batching, created, ended, lines_of
 from tests.http.videos import MODEL, making_videos
+from tests.http.webhooks import FAR
 from tests.server import Json, Running
 
 pytestmark = pytest.mark.slow("each makes videos with ffmpeg")
@@ -33,6 +34,16 @@ async def test_a_file_of_videos_comes_to_openai_s_objects_that_are_read_at_their
         assert (await server.get(f"/v1/videos/{body['id']}/content")).body[4:8] == b"ftyp"
     [one, _] = (await server.get(f"/v1/batches/{batch['id']}/results")).json["data"]
     assert one["response"]["body"]["object"] == "video"
+
+
+async def test_of_a_line_nobody_is_told_but_by_its_batch(server: Running) -> None:
+    asked = {"model": MODEL, "prompt": "waves", "webhook_url": FAR, "include_result": True}
+    batch = await created(server, [a_line("a", url="/v1/videos", body=asked)], endpoint="/v1/videos")
+    [line] = await lines_of(server, (await ended(server, batch["id"]))["output_file_id"])
+
+    request = (await server.get(f"/v1/requests/{line['response']['body']['id']}")).json
+    assert (request["webhook_url"], request["include_result"]) == (None, False)
+    assert (await server.get("/v1/webhook_deliveries")).json["data"] == []
 
 
 async def test_a_line_that_asks_for_no_possible_video_is_told(server: Running) -> None:

@@ -42,6 +42,8 @@ class Ours(msgspec.Struct, forbid_unknown_fields=True):
     pending: int
     priority: str
     cost_in_usd_ticks: int
+    webhook_url: str | None
+    webhook_events: list[str]
 
 
 class BatchSeen(msgspec.Struct, forbid_unknown_fields=True):

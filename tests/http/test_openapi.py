@@ -31,6 +31,15 @@ async def test_the_request_object_is_described_and_every_reference_leads_somewhe
         assert reference.removeprefix("#/components/schemas/") in schemas
 
 
+async def test_the_message_that_webhooks_are_sent_is_described(server: Running) -> None:
+    document = (await server.get("/schema/openapi.json")).json
+
+    sent = document["webhooks"]["event"]["post"]
+    [example] = sent["requestBody"]["content"]["application/json"]["examples"].values()
+    assert example["value"].keys() == {"object", "id", "type", "created_at", "timestamp", "data"}
+    assert {each["name"] for each in sent["parameters"]} >= {"webhook-id", "webhook-timestamp", "webhook-signature"}
+
+
 async def test_the_page_needs_nothing_from_elsewhere(server: Running) -> None:
     page = await server.get("/schema")
 

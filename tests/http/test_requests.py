@@ -11,7 +11,7 @@ from tests.server import Running, a_chat, running_server
 
 
 async def test_the_whole_object_of_a_completed_request(server: Running) -> None:
-    request_id = await server.defer(raincheck={"metadata": {"k": "v"}, "webhook_url": "https://example.com/hook"})
+    request_id = await server.defer(raincheck={"metadata": {"k": "v"}, "webhook_url": "https://hooks.invalid/hook"})
 
     request = await server.ended(request_id)
 
@@ -37,7 +37,9 @@ async def test_the_whole_object_of_a_completed_request(server: Running) -> None:
         "attempt": 1,
         "max_attempts": 5,
         "metadata": {"k": "v"},
-        "webhook_url": "https://example.com/hook",
+        "webhook_url": "https://hooks.invalid/hook",
+        "webhook_events": [],
+        "include_result": False,
         "usage": {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9},
         "result_status": 200,
         "result_url": None,

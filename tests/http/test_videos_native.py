@@ -218,12 +218,12 @@ async def test_g9_the_same_key_and_bytes_are_the_same_request_and_other_bytes_ar
 
 async def test_a_webhook_and_metadata_may_stand_at_the_top(server: Running) -> None:
     video_id = await generate(
-        server, webhook_url="https://example.com/hook", metadata={"team": "blue"}, service_tier="flex"
+        server, webhook_url="https://hooks.invalid/hook", metadata={"team": "blue"}, service_tier="flex"
     )
 
     video = await made(server, video_id)
 
-    assert video["webhook_url"] == "https://example.com/hook"
+    assert video["webhook_url"] == "https://hooks.invalid/hook"
     assert (video["metadata"], video["service_tier"]) == ({"team": "blue"}, "flex")
 
 

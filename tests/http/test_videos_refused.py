@@ -52,6 +52,11 @@ WRONG: list[tuple[str, Json, str | None]] = [
     ("/videos/generations", {"prompt": "x", "image": "https://a.example/", "image_url": "https://b.example/"}, "image"),
     ("/videos/generations", {"prompt": "x", "metadata": {"a": 5}}, "metadata"),
     ("/videos/generations", {"prompt": "x", "webhook_url": "nowhere"}, "webhook_url"),
+    ("/videos/generations", {"prompt": "x", "webhook_url": "http://10.0.0.1/"}, "webhook_url"),
+    ("/videos/generations", {"prompt": "x", "webhook_events": ["done"]}, "webhook_events"),
+    ("/videos/generations", {"prompt": "x", "webhook_events": "completed"}, "webhook_events"),
+    ("/videos/generations", {"prompt": "x", "include_result": "perhaps"}, "include_result"),
+    ("/videos", {"prompt": "x", "raincheck": {"include_result": "true"}}, "include_result"),
     ("/videos/generations", {"prompt": "x", "raincheck": {"dedline": 5}}, "raincheck"),
     ("/videos/edits", {"prompt": "x"}, "video"),
     ("/videos/edits", {"video": "https://example.com/a.mp4"}, "prompt"),
@@ -66,7 +71,8 @@ async def test_what_makes_no_sense_is_refused_with_the_members_name(
 ) -> None:
     reply = await server.post(f"/v1{path}", {"model": MODEL, **members})
 
-    assert (reply.status, reply.error["code"], reply.error["param"]) == (400, "invalid_request", param)
+    code = "webhook_refused" if param == "webhook_url" else "invalid_request"
+    assert (reply.status, reply.error["code"], reply.error["param"]) == (400, code, param)
 
 
 async def test_a_model_that_makes_no_videos_is_unknown_here(server: Running) -> None:

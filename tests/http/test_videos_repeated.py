@@ -129,6 +129,8 @@ OTHERS: dict[str, Change] = {
     "other metadata": lambda server, source: edit(server, source, metadata={"team": "blue"}),
     "another tier": lambda server, source: edit(server, source, service_tier="flex"),
     "a webhook": lambda server, source: edit(server, source, webhook_url="https://example.com/hook"),
+    "other moments": lambda server, source: edit(server, source, webhook_events=["completed"]),
+    "with the result": lambda server, source: edit(server, source, include_result=True),
 }
 
 

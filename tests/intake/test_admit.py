@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from raincheck.core.clock import DAY, SECOND
-from raincheck.core.errors import BadInput
+from raincheck.core.errors import BadInput, WebhookRefused
 from raincheck.core.model import NewRequest, Priority, Tenant
 from raincheck.intake.admit import (
     IMAGE_TOKENS,
@@ -74,6 +74,9 @@ def test_a_start_in_the_past_is_no_wait_at_all() -> None:
         ({"webhook_url": "https://example.com/\n"}, "webhook_url"),
         ({"webhook_url": "https://example.com/\0"}, "webhook_url"),
         ({"webhook_url": "https://example.com/\ud800"}, "webhook_url"),
+        ({"webhook_url": "http://example.com/"}, "webhook_url"),
+        ({"webhook_url": "https://10.0.0.1/"}, "webhook_url"),
+        ({"webhook_events": ("completed", "done")}, "webhook_events"),
     ],
 )
 def test_options_beyond_their_bounds_are_refused_by_name(options: dict[str, Any], param: str) -> None:
@@ -81,6 +84,25 @@ def test_options_beyond_their_bounds_are_refused_by_name(options: dict[str, Any]
         with_options(**options)
 
     assert raised.value.param == param
+
+
+def test_who_is_told_of_what_stands_in_the_record() -> None:
+    new = with_options(
+        webhook_url="https://example.com/", webhook_events=("failed", "progress", "failed"), include_result=True
+    )
+
+    assert (new.webhook_url, new.webhook_events) == ("https://example.com/", ("failed", "progress"))
+    assert new.webhook_result
+
+
+def test_a_webhook_may_go_where_the_operator_allows_it() -> None:
+    submission = a_submission(options=Options(webhook_url="http://10.0.0.1:8000/hook"))
+
+    new = admit(submission, Tenant("t"), new_id="r", max_attempts=5, now=NOW, webhook_hosts=("10.0.0.0/8",))
+
+    assert new.webhook_url == "http://10.0.0.1:8000/hook"
+    with pytest.raises(WebhookRefused, match=r"webhooks\.allow"):
+        admitted(submission)
 
 
 @pytest.mark.parametrize("key", ["", "a b", "k" * 256, "é", "a\n", "a\0", "\ud800"])

@@ -35,52 +35,52 @@ async def a_key(registry: Registry, secret: str, *, tenant: str = "t", scopes: t
 async def test_an_open_gate_lets_everyone_in_as_the_local_tenant(registry: Registry, clock: FakeClock) -> None:
     gate = Gate(registry, clock.now, loopback=True)
 
-    assert (await gate.enter(None, scope="write")).name == LOCAL_TENANT
+    assert (await gate.enter(None, ["write"])).name == LOCAL_TENANT
 
 
 async def test_beyond_loopback_it_is_never_open(registry: Registry, clock: FakeClock) -> None:
     with pytest.raises(KeyMissing):
-        await Gate(registry, clock.now, loopback=False).enter(None, scope="read")
+        await Gate(registry, clock.now, loopback=False).enter(None, ["read"])
 
 
 async def test_the_first_key_shuts_an_open_gate_within_two_seconds(registry: Registry, clock: FakeClock) -> None:
     gate = Gate(registry, clock.now, loopback=True)
-    await gate.enter(None, scope="read")
+    await gate.enter(None, ["read"])
     await a_key(registry, "rc_1")
     clock.advance(seconds=TRUST_FOR / SECOND)
 
     with pytest.raises(KeyMissing):
-        await gate.enter(None, scope="read")
+        await gate.enter(None, ["read"])
 
 
 async def test_a_key_speaks_for_its_tenant_with_its_caps(registry: Registry, clock: FakeClock) -> None:
     await registry.put_tenant(Tenant("blue", max_pending=3))
     await a_key(registry, "rc_1", tenant="blue")
 
-    assert await Gate(registry, clock.now, loopback=True).enter("rc_1", scope="read") == Tenant("blue", max_pending=3)
+    assert await Gate(registry, clock.now, loopback=True).enter("rc_1", ["read"]) == Tenant("blue", max_pending=3)
 
 
 async def test_a_scope_that_the_key_lacks_is_named(registry: Registry, clock: FakeClock) -> None:
     await a_key(registry, "rc_1")
 
     with pytest.raises(ScopeMissing, match="write"):
-        await Gate(registry, clock.now, loopback=True).enter("rc_1", scope="write")
+        await Gate(registry, clock.now, loopback=True).enter("rc_1", ["write"])
 
 
 async def test_a_revoked_key_dies_within_two_seconds(registry: Registry, clock: FakeClock) -> None:
     key_id = await a_key(registry, "rc_1")
     gate = Gate(registry, clock.now, loopback=True)
-    await gate.enter("rc_1", scope="read")
+    await gate.enter("rc_1", ["read"])
     await registry.revoke_key(key_id)
     clock.advance(seconds=TRUST_FOR / SECOND)
 
     with pytest.raises(KeyInvalid):
-        await gate.enter("rc_1", scope="read")
+        await gate.enter("rc_1", ["read"])
 
 
 async def test_a_secret_that_is_no_text_is_only_wrong(registry: Registry, clock: FakeClock) -> None:
     with pytest.raises(KeyInvalid):
-        await Gate(registry, clock.now, loopback=False).enter("\udcff", scope="read")
+        await Gate(registry, clock.now, loopback=False).enter("\udcff", ["read"])
 
 
 def test_a_body_up_to_the_cap_is_fine() -> None:

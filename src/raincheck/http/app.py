@@ -20,6 +20,9 @@ from raincheck.http.shortcut import Shortcut
 from raincheck.http.videos import native as native_videos
 from raincheck.http.videos import openai as openai_videos
 from raincheck.http.videos import xai as xai_videos
+from raincheck.http.webhooks import deliveries as webhook_deliveries
+from raincheck.http.webhooks import endpoints as webhook_endpoints
+from raincheck.http.webhooks import secret as webhook_secret
 
 PROBES = (health.live, health.ready, health.metrics)
 HANDLERS = (
@@ -48,6 +51,9 @@ HANDLERS = (
     *openai_videos.HANDLERS,
     *RESPONSES,
     *xai_videos.HANDLERS,
+    *webhook_endpoints.HANDLERS,
+    *webhook_secret.HANDLERS,
+    *webhook_deliveries.HANDLERS,
     *PROBES,
 )
 SHOWN_TO_PAGES = [

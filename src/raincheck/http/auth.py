@@ -3,11 +3,12 @@
 from raincheck.core.errors import ScopeMissing
 from raincheck.core.model import Tenant
 from raincheck.http.edge import Call, edge_of
+from raincheck.intake.gate import Scope
 
 
-async def caller(call: Call, scope: str) -> Tenant:
-    """The tenant who calls. Raises KeyMissing, KeyInvalid, ScopeMissing."""
-    return await edge_of(call).gate.enter(_bearer(call), scope=scope)
+async def caller(call: Call, *scopes: Scope) -> Tenant:
+    """The tenant who calls, with a key that has all of these. Raises KeyMissing, KeyInvalid, ScopeMissing."""
+    return await edge_of(call).gate.enter(_bearer(call), scopes)
 
 
 async def may_read(call: Call) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import msgspec
 
 from raincheck.core.errors import BadInput, NotJson
-from raincheck.http.options import read_options
+from raincheck.http.options import deferred_options, read_options
 from raincheck.intake.admit import Submission
 from raincheck.intake.bodies import YES_NO, member, read_object, submission
 
@@ -35,10 +35,11 @@ def parse(path: str, body: bytes, headers: Mapping[bytes, bytes], *, prefers_asy
             "GET /v1/requests/{id}/events instead.",
             param="stream",
         )
+    options = deferred_options(members, headers) if deferred else read_options(members.get("raincheck"), headers)
     return Parsed(
         msgspec.structs.replace(
             understood,
-            options=read_options(members.get("raincheck"), headers),
+            options=options,
             idempotency_key=idempotency_key(headers),
             client_retry=client_retry(headers),
         ),
@@ -63,3 +64,10 @@ def is_json(content_type: bytes | None) -> bool:
         return True
     kind = content_type.partition(b";")[0].strip().lower()
     return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
+
+
+def wrong_type(error: msgspec.ValidationError) -> BadInput:
+    """The sentence msgspec makes, with the member it speaks of as `param`."""
+    words, _, where = str(error).partition(" - at `$.")
+    name = where.partition("`")[0]
+    return BadInput(f"`{name or 'body'}` is wrong: {words}.", param=name.partition(".")[0].partition("[")[0] or None)

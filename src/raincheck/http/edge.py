@@ -10,6 +10,8 @@ from litestar.types import Scope
 
 from raincheck.core.clock import Clock
 from raincheck.core.settings import Settings
+from raincheck.delivery.carry import Carrier
+from raincheck.http.webhooks.places import TestPlaces
 from raincheck.intake.gate import Gate
 from raincheck.intake.links import Links
 from raincheck.intake.retrieve import Desk
@@ -72,6 +74,8 @@ class Edge:
     version: str
     link_secret: bytes = field(repr=False)
     """What links to files are signed with: the store's, so that all processes take each other's."""
+    carrier: Carrier = field(repr=False)
+    """Sends test events, and knows how secrets are sealed."""
     objects: BlobStore | None = None
     """Where big results are; None when all are in the store."""
     stopping: Callable[[], bool] = _never
@@ -81,6 +85,7 @@ class Edge:
     crashed: Callable[[Exception, str], None] = _unnoticed
     """Told of every error nobody expected, with the call's x-request-id."""
     limits: Limits = Limits()
+    test_places: TestPlaces = field(init=False, default_factory=TestPlaces)
     links: Links = field(init=False)
     desk: Desk = field(init=False)
     inbox: Inbox = field(init=False)

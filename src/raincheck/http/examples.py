@@ -56,8 +56,24 @@ BRIEF: dict[str, Any] = {
     "max_attempts": 5,
     "metadata": {"team": "blue"},
     "webhook_url": None,
+    "webhook_events": [],
+    "include_result": False,
     "usage": None,
     "error": None,
+}
+EVENT: dict[str, Any] = {
+    "object": "event",
+    "id": "evt_0199a3c2f4b87d3e9a51c0de5f00ba47",
+    "type": "chat.completion.completed",
+    "created_at": 1790000004,
+    "timestamp": "2026-09-21T14:13:24.123Z",
+    "data": {
+        "id": ID,
+        "status": "completed",
+        "operation": "chat.completion",
+        "model": "smollm2-135m",
+        "usage": {"prompt_tokens": 14, "completion_tokens": 7, "total_tokens": 21},
+    },
 }
 REQUEST: dict[str, Any] = BRIEF | {
     "position": 3,

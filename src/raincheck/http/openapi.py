@@ -15,6 +15,7 @@ from litestar.openapi.spec import (
     OpenAPIResponse,
     Operation,
     Parameter,
+    PathItem,
     Reference,
     RequestBody,
     Schema,
@@ -29,6 +30,7 @@ from raincheck.http.options import OptionsBody
 from raincheck.http.render import RequestObject
 from raincheck.http.videos.as_native import VideoObject
 from raincheck.http.videos.as_openai import OpenAIVideo
+from raincheck.http.webhooks.showing import DeliveryObject, EndpointObject
 
 ABOUT = """Submit now, collect later: a POST with `"deferred": true` or `Prefer: respond-async` is recorded and answered
 at once with an id; everything else is passed through to the upstream. Errors are `{"error": {"message", "type",
@@ -55,6 +57,7 @@ def openapi_config(version: str) -> OpenAPIConfig:
         license=License(name="Apache-2.0", identifier="Apache-2.0"),
         components=Components(security_schemes={"key": bearer}),
         security=[{"key": []}, {}],
+        webhooks={"event": PathItem(post=EVENT())},
         render_plugins=[JsonRenderPlugin(), DocsPage()],
         path="/schema",
     )
@@ -63,7 +66,16 @@ def openapi_config(version: str) -> OpenAPIConfig:
 def schemas() -> dict[str, Schema]:
     """The shapes that routes refer to by name; Litestar has no place to hand them in before it builds the document."""
     _, written = msgspec.json.schema_components(
-        [RequestObject, OptionsBody, VideoObject, OpenAIVideo, BatchObject, XaiBatchObject],
+        [
+            RequestObject,
+            OptionsBody,
+            VideoObject,
+            OpenAIVideo,
+            BatchObject,
+            XaiBatchObject,
+            EndpointObject,
+            DeliveryObject,
+        ],
         ref_template="#/components/schemas/{name}",
     )
     return {name: Verbatim(written=schema) for name, schema in written.items()}
@@ -152,7 +164,8 @@ CHAT = described(
     "Create a chat completion, now or later",
     """With `"deferred": true` in the body, or `Prefer: respond-async`, the request is recorded and answered at once
     with its id. Otherwise the call is passed through to the upstream, streaming included. Options for a deferred
-    request are in the member `raincheck` or in `Raincheck-…` headers.""",
+    request are in the member `raincheck` (`OptionsBody`) or in `Raincheck-…` headers; `webhook_url`, `webhook_events`
+    and `include_result` may also stand at the top of its body.""",
     {
         200: ("Recorded (or, passed through, the upstream's answer).", examples.TICKET),
         202: ("Recorded, when asked for by `Prefer: respond-async`.", examples.TICKET),
@@ -263,3 +276,18 @@ READY = described(
     {200: ("Yes.", examples.READY), 503: ("No.", {**examples.READY, "status": "stopping"})},
 )
 METRICS = described("Metrics", "Prometheus text.", {200: ("The metrics.", "# HELP …")})
+EVENT = described(
+    "What a webhook is sent",
+    """To each `webhook_url` and endpoint that asked for this type of event; sent again until it is answered 2xx. `data`
+    is about the request or batch, with its `result` where `include_result` was asked for.""",
+    {200: ("Taken, by any 2xx. 410: never again.", {})},
+    body=examples.EVENT,
+    parameters=[
+        parameter("webhook-id", "header", "The event's id, the same each time it is sent.", required=True),
+        parameter("webhook-timestamp", "header", "Unix seconds of this attempt.", "integer", required=True),
+        parameter("webhook-signature", "header", "One per secret that signs, with spaces between.", required=True),
+        parameter("raincheck-key", "header", "A short name of each of those secrets, with commas.", required=True),
+        parameter("raincheck-delivery", "header", "The delivery's id, for its log.", required=True),
+        parameter("raincheck-attempt", "header", "Which attempt of its schedule it is.", "integer", required=True),
+    ],
+)

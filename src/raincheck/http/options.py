@@ -1,6 +1,6 @@
-"""Takes the `raincheck` member and the `Raincheck-…` headers, hands on Options."""
+"""Takes the `raincheck` member, what may stand beside it, and the `Raincheck-…` headers; hands on Options."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, cast
 
@@ -9,6 +9,7 @@ import msgspec
 from raincheck.core.clock import micros
 from raincheck.core.errors import BadInput
 from raincheck.intake.admit import Options
+from raincheck.intake.bodies import TELLING
 
 Moment = float | Annotated[datetime, msgspec.Meta(tz=True)]
 """Unix seconds, or an RFC 3339 string."""
@@ -19,12 +20,15 @@ LATEST = 1e11
 
 NONE = Options()
 _OBJECT = msgspec.json.Decoder(dict[str, Any] | None)
+_ANY = msgspec.json.Decoder()
 
 
 class OptionsBody(msgspec.Struct, forbid_unknown_fields=True, rename=None):
     """The body member `raincheck`: what may be asked of a deferred request."""
 
     webhook_url: str | None = None
+    webhook_events: list[str] | None = None
+    include_result: bool | None = None
     not_before: Moment | None = None
     deadline: Moment | None = None
     expires_in: float | None = None
@@ -32,9 +36,20 @@ class OptionsBody(msgspec.Struct, forbid_unknown_fields=True, rename=None):
     max_attempts: int | None = None
 
 
-def read_options(raw: msgspec.Raw | None, headers: Mapping[bytes, bytes]) -> Options:
+def deferred_options(members: Mapping[str, msgspec.Raw], headers: Mapping[bytes, bytes]) -> Options:
+    """The options of a call that is deferred, from all its members: where several say something, `raincheck` wins, then
+    the member beside it, then the header. Raises BadInput."""
+    beside = {name: _ANY.decode(members[name]) for name in TELLING if name in members}
+    return read_options(
+        members.get("raincheck"), headers, {name: value for name, value in beside.items() if value is not None}
+    )
+
+
+def read_options(
+    raw: msgspec.Raw | None, headers: Mapping[bytes, bytes], beside: Mapping[str, object] | None = None
+) -> Options:
     """The options of a call; where both say something, the body wins. Raises BadInput."""
-    given = _from_headers(headers)
+    given = _from_headers(headers) | dict(beside or {})
     if raw is not None:
         try:
             given |= _OBJECT.decode(raw) or {}
@@ -48,6 +63,8 @@ def read_options(raw: msgspec.Raw | None, headers: Mapping[bytes, bytes]) -> Opt
         raise _wrong(str(error)) from None
     return Options(
         webhook_url=body.webhook_url,
+        webhook_events=tuple(body.webhook_events or ()),
+        include_result=bool(body.include_result),
         not_before=moment(body.not_before, "not_before"),
         deadline=moment(body.deadline, "deadline"),
         expires_in=_length(body.expires_in, "expires_in"),
@@ -97,6 +114,15 @@ def read_after(params: Mapping[str, str]) -> str | None:
     return after
 
 
+def words(texts: Iterable[str]) -> list[str]:
+    """The words of texts that have commas between them: a header, a query and a form may say a list in this way."""
+    return [word for text in texts for each in text.split(",") if (word := each.strip())]
+
+
+def yes_or_text(text: str) -> bool | str:
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
 def number_or_text(text: str) -> float | str:
     try:
         return float(text)
@@ -113,6 +139,10 @@ def _from_headers(headers: Mapping[bytes, bytes]) -> dict[str, Any]:
         match option:
             case "webhook_url":
                 given[option] = text
+            case "webhook_events":
+                given[option] = words([text])
+            case "include_result":
+                given[option] = yes_or_text(text)
             case "not_before" | "deadline" | "expires_in":
                 given[option] = number_or_text(text)
             case "max_attempts":

@@ -10,7 +10,7 @@ from raincheck.http.edge import Call
 from raincheck.http.openapi import PASSTHROUGH
 from raincheck.http.posting import post
 
-OWN = ("/batches/", "/videos/", "/files/", "/requests/")
+OWN = ("/batches/", "/videos/", "/files/", "/requests/", "/webhook_")
 """Below these, what is not known is unknown: no upstream is asked in this way."""
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from litestar.types import Receive
 
-from raincheck.core.errors import Stopping
+from raincheck.core.errors import ScopeMissing, Stopping
 from raincheck.core.ids import new_id
 from raincheck.core.model import Request, Submitted, Tenant
 from raincheck.core.operations import operation_of
@@ -112,12 +112,15 @@ async def record(
     edge = edge_of(call)
     if edge.stopping():
         raise Stopping(retry_after=2)
+    if submission.options.include_result and not await may_read(call):
+        raise ScopeMissing("include_result tells the result, and this API key may not read.", param="include_result")
     new = admit(
         submission,
         tenant,
         new_id=fresh_id,
         max_attempts=edge.settings.max_attempts,
         now=edge.clock(),
+        webhook_hosts=edge.settings.webhook_hosts,
     )
     if asked.seconds <= 0:
         submitted = await submit(edge.store.requests, new)

@@ -8,9 +8,16 @@ import msgspec
 from litestar.exceptions import HTTPException
 from litestar.response import Response
 
-from raincheck.core.errors import BadInput, NotAllowed, NotFound, RaincheckError, ResultGone
+from raincheck.core.errors import (
+    BadInput,
+    NotAllowed,
+    NotFound,
+    RaincheckError,
+    ResultGone,
+    WebhookUnreachable,
+)
 from raincheck.core.model import Request
-from raincheck.core.outcome import RequestError, envelope
+from raincheck.core.outcome import RequestError, envelope, why_ended
 from raincheck.core.status import Status
 from raincheck.http.answer import Answer
 from raincheck.http.edge import Call, edge_of
@@ -29,6 +36,7 @@ XAI_NAMES = {
     429: "Some resource has been exhausted",
     503: "The service is currently unavailable",
 }
+_STATUS = {Status.CANCELLED: 409, Status.EXPIRED: 410}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +79,9 @@ def problem_of_end(request: Request) -> Problem | None:
     if request.purged:
         gone = ResultGone()
         return Problem(gone.http, _inside(gone), stop)
-    match request.status:
-        case Status.FAILED:
-            error = request.error or RequestError("The request failed.", "server_error", "failed")
-            return Problem(_failed_status(error), error, stop)
-        case Status.CANCELLED:
-            told = request.error or RequestError("The request was cancelled.", "invalid_request_error", "cancelled")
-            return Problem(409, told, stop)
-        case Status.EXPIRED:
-            told = request.error or RequestError("The deadline passed.", "invalid_request_error", "deadline_exceeded")
-            return Problem(410, msgspec.structs.replace(told, code="deadline_exceeded"), stop)
-        case _:
-            return None
+    if (error := why_ended(request.status, request.error)) is None:
+        return None
+    return Problem(_STATUS.get(request.status) or _failed_status(error), error, stop)
 
 
 def answer_to(call: Call, error: Exception) -> Answer:
@@ -103,8 +102,9 @@ def _of_ours(error: RaincheckError) -> Problem:
     headers: list[tuple[str, str]] = []
     if error.retry_after is not None:
         headers.append(("retry-after", str(max(1, math.ceil(error.retry_after)))))
-    if error.http == 409:
-        headers.append(("x-should-retry", "false"))  # Clients take a 409 for a lock that will be free in a moment.
+    # Clients take a 409 for a lock that will be free in a moment, and a 502 of another's for one of ours.
+    if error.http == 409 or isinstance(error, WebhookUnreachable):
+        headers.append(("x-should-retry", "false"))
     if error.http == 401:
         headers.append(("www-authenticate", "Bearer"))
     return Problem(error.http, _inside(error), tuple(headers))

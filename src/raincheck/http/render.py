@@ -89,6 +89,9 @@ class RequestObject(msgspec.Struct, kw_only=True):
     attempts: list[AttemptObject] | UnsetType = UNSET
     metadata: dict[str, str]
     webhook_url: str | None
+    webhook_events: list[str]
+    """Of which moments that address is told; none: of each end."""
+    include_result: bool
     usage: Raw | None
     result: Raw | UnsetType | None = UNSET
     result_status: int | UnsetType | None = UNSET
@@ -180,6 +183,8 @@ def _brief(request: Request) -> RequestObject:
         max_attempts=request.max_attempts,
         metadata=dict(request.metadata),
         webhook_url=request.webhook_url,
+        webhook_events=list(request.webhook_events),
+        include_result=request.webhook_result,
         usage=None if request.usage is None else Raw(request.usage),
         error=error_object(request.error),
     )

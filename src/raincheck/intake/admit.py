@@ -1,14 +1,15 @@
 """Takes what a caller wants done (a Submission), hands on a NewRequest that is fit for the record; pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from urllib.parse import urlsplit
 
 import msgspec
 
+from raincheck.core.addresses import webhook_problem
 from raincheck.core.clock import DAY, MINUTE
-from raincheck.core.errors import BadInput
+from raincheck.core.errors import BadInput, WebhookRefused
+from raincheck.core.events import MOMENTS
 from raincheck.core.model import Attachment, NewRequest, Priority, Tenant
 from raincheck.core.operations import operation_of, queue_of
 
@@ -40,6 +41,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What may be asked of any deferred request; times are microseconds since the epoch."""
 
     webhook_url: str | None = None
+    webhook_events: tuple[str, ...] = ()
+    """Of which moments that address is told; none named: of each end."""
+    include_result: bool = False
+    """Whether what it is told carries the result."""
     not_before: int | None = None
     deadline: int | None = None
     expires_in: int | None = None
@@ -68,8 +73,19 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """Which retry of its own the client says this is (0: the first try); None when it does not say."""
 
 
-def admit(submission: Submission, tenant: Tenant, *, new_id: str, max_attempts: int, now: int) -> NewRequest:
-    """The record to submit for a tenant. Raises BadInput, naming what is wrong; the model is the caller's to check."""
+def admit(
+    submission: Submission,
+    tenant: Tenant,
+    *,
+    new_id: str,
+    max_attempts: int,
+    now: int,
+    webhook_hosts: Sequence[str] = (),
+) -> NewRequest:
+    """The record to submit for a tenant. Raises BadInput, naming what is wrong; the model is the caller's to check.
+
+    `webhook_hosts` are those that webhooks may go to although nobody else could reach them (`webhooks.allow`).
+    """
     options = submission.options
     deadline = _deadline(options, now)
     _check_start(options.not_before, deadline, now)
@@ -93,7 +109,9 @@ def admit(submission: Submission, tenant: Tenant, *, new_id: str, max_attempts: 
         deadline=deadline,
         max_attempts=options.max_attempts or max_attempts,
         metadata=fit_metadata(options.metadata),
-        webhook_url=fit_webhook_url(options.webhook_url),
+        webhook_url=fit_webhook_url(options.webhook_url, webhook_hosts),
+        webhook_events=fit_webhook_events(options.webhook_events),
+        webhook_result=options.include_result,
         tokens=_tokens(submission, operation),
         max_pending=tenant.max_pending,
         attachments=submission.attachments,
@@ -190,18 +208,23 @@ def fit_metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
     return metadata
 
 
-def fit_webhook_url(url: str | None) -> str | None:
-    """The same, when it can be called. Raises BadInput."""
-    if url is None:
-        return None
-    try:
-        parts = urlsplit(url)
-        fit = parts.scheme in ("http", "https") and bool(parts.hostname) and len(url) <= 2048 and url.isprintable()
-    except ValueError:
-        fit = False
-    if not fit:
-        raise BadInput("webhook_url must be an http or https URL of at most 2048 characters.", param="webhook_url")
+def fit_webhook_url(url: str | None, allowed: Sequence[str], *, param: str = "webhook_url") -> str | None:
+    """The same, when webhooks may go there as far as it tells itself. Raises WebhookRefused."""
+    problem = None if url is None else webhook_problem(url, allowed)
+    if problem is not None:
+        raise WebhookRefused(problem, param=param)
     return url
+
+
+def fit_webhook_events(events: Sequence[str], known: Sequence[str] = MOMENTS) -> tuple[str, ...]:
+    """The same, each once. Raises BadInput for what is not `known`."""
+    for event in events:
+        if event not in known:
+            raise BadInput(
+                f"webhook_events knows {', '.join(known)}, not {event[:40]!r}; without it each end is told.",
+                param="webhook_events",
+            )
+    return tuple(dict.fromkeys(events))
 
 
 def fit_key(key: str | None) -> str | None:

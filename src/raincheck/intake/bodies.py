@@ -14,8 +14,11 @@ MAX_DEPTH = 64
 MAX_BRACKETS = 2_000_000
 OURS = frozenset({"deferred", "raincheck"})
 """Members that are for Raincheck and never reach the upstream."""
-OURS_DEFERRED = OURS | {"service_tier"}
-"""What a deferred request is spared: its tier was for the line here. A call that is passed on keeps it."""
+TELLING = ("webhook_url", "webhook_events", "include_result")
+"""Options of a deferred request that may also stand beside `raincheck`, as they do in calls for videos and batches."""
+OURS_DEFERRED = OURS.union({"service_tier"}, TELLING)
+"""What a deferred request is spared: its tier was for the line here, and whom to tell. A call that is passed on keeps
+them."""
 TEXT = msgspec.json.Decoder(str | None)
 YES_NO = msgspec.json.Decoder(bool | None)
 

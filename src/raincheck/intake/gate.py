@@ -1,13 +1,17 @@
 """Takes the secret a caller shows, hands on the tenant it speaks for."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Literal
 
 from raincheck.core.clock import SECOND, Clock
 from raincheck.core.errors import KeyInvalid, KeyMissing, ScopeMissing, TooLarge
 from raincheck.core.model import LOCAL_TENANT, Tenant
 from raincheck.store.protocol import Registry
 
+Scope = Literal["read", "write"]
+"""What a key may do."""
 TRUST_FOR = 2 * SECOND
 """How long a key that was looked up is believed: a revoked key dies within this time."""
 REMEMBERED_KEYS = 10_000
@@ -31,8 +35,8 @@ class Gate:
         self._open: _Known | None = None
         self._looked_at = -TRUST_FOR
 
-    async def enter(self, secret: str | None, *, scope: str) -> Tenant:
-        """The tenant of a secret that has the scope. Raises KeyMissing, KeyInvalid, ScopeMissing."""
+    async def enter(self, secret: str | None, scopes: Collection[Scope]) -> Tenant:
+        """The tenant of a secret that has all of these scopes. Raises KeyMissing, KeyInvalid, ScopeMissing."""
         now = self._clock()
         if self._loopback and now - self._looked_at >= TRUST_FOR:
             await self._look(now)
@@ -41,8 +45,8 @@ class Gate:
         if not secret:
             raise KeyMissing
         known = await self._of(secret, now)
-        if scope not in known.scopes:
-            raise ScopeMissing(f"This API key may not {scope}; make one with the scope `{scope}`.")
+        for missing in (scope for scope in scopes if scope not in known.scopes):
+            raise ScopeMissing(f"This API key may not {missing}; make one with `--scopes {','.join(scopes)}`.")
         return known.tenant
 
     async def _look(self, now: int) -> None:

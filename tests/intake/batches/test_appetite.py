@@ -32,6 +32,7 @@ BATCH = Batch(
     completion_window="24h",
     metadata={},
     webhook_url=None,
+    webhook_events=(),
     input_file_id=None,
     output_file_id=None,
     error_file_id=None,

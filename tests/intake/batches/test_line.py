@@ -91,8 +91,9 @@ async def test_a_video_is_checked_by_the_edge_that_knows_videos_and_names_its_mo
     assert (error.code, error.param) == ("invalid_request", "body.model")
 
 
-async def test_what_no_batch_can_ask_is_no_url_of_a_line() -> None:
-    error = await refused(a_line(url="/v1/batches"), None)
+@pytest.mark.parametrize("url", ["/v1/batches", "/v1/webhook_endpoints", "/v1/webhook_event_types", "/v1/models"])
+async def test_what_no_batch_can_ask_is_no_url_of_a_line(url: str) -> None:
+    error = await refused(a_line(url=url), None)
     assert (error.code, error.param) == ("invalid_url", "url")
 
 

@@ -67,6 +67,9 @@ class OursObject(msgspec.Struct):
     """What its lines wait with; it rises as the window closes."""
     cost_in_usd_ticks: int
     """In 1e-10 USD, as far as upstreams told it."""
+    webhook_url: str | None
+    webhook_events: list[str]
+    """Of which ends that address is told; none: of each."""
 
 
 class BatchObject(msgspec.Struct, kw_only=True):
@@ -128,6 +131,8 @@ def openai(batch: Batch) -> BatchObject:
             pending=counts.pending,
             priority=batch.priority.name.lower(),
             cost_in_usd_ticks=batch.usage.cost_ticks,
+            webhook_url=batch.webhook_url,
+            webhook_events=list(batch.webhook_events),
         ),
     )
 

@@ -10,7 +10,7 @@ from raincheck.core.model import Tenant
 from raincheck.http.auth import caller
 from raincheck.http.batches.ids import fresh_id
 from raincheck.http.batches.reading import validated
-from raincheck.http.codec import client_retry, idempotency_key, is_json
+from raincheck.http.codec import client_retry, idempotency_key, is_json, wrong_type
 from raincheck.http.edge import Call, edge_of
 from raincheck.http.options import read_options
 from raincheck.http.posting import read_body
@@ -39,6 +39,7 @@ class BatchBody(msgspec.Struct, kw_only=True):
     output_expires_after: ExpiresAfter | None = None
     name: str | None = None
     webhook_url: str | None = None
+    webhook_events: list[str] | None = None
     raincheck: msgspec.Raw = NOTHING
 
 
@@ -66,6 +67,7 @@ async def create_batch(call: Call, dialect: BatchDialect | None) -> CreatedBatch
             files=edge.store.files,
             objects=edge.objects,
             now=edge.clock(),
+            webhook_hosts=edge.settings.webhook_hosts,
         )
         if plan.dialect is BatchDialect.XAI and not created.repeated:
             return CreatedBatch(await validated(call, watch, created.batch))
@@ -84,13 +86,6 @@ async def json_body(call: Call, tenant: Tenant) -> bytes:
 def told(created: CreatedBatch) -> list[tuple[str, str]]:
     """The headers of the answer."""
     return [("idempotency-replayed", "true")] if created.repeated else []
-
-
-def wrong_type(error: msgspec.ValidationError) -> BadInput:
-    """The sentence msgspec makes, with the member it speaks of as `param`."""
-    words, _, where = str(error).partition(" - at `$.")
-    name = where.partition("`")[0]
-    return BadInput(f"`{name or 'body'}` is wrong: {words}.", param=name.partition(".")[0].partition("[")[0] or None)
 
 
 def _decoded(body: bytes) -> BatchBody:
@@ -126,6 +121,7 @@ def _plan(body: BatchBody, dialect: BatchDialect, headers: Mapping[bytes, bytes]
         completion_window=DEFAULT_WINDOW if body.completion_window is None else body.completion_window,
         metadata=body.metadata or options.metadata,
         webhook_url=body.webhook_url or options.webhook_url,
+        webhook_events=options.webhook_events if body.webhook_events is None else tuple(body.webhook_events),
         output_seconds=_seconds(body.output_expires_after),
     )
 
@@ -137,6 +133,10 @@ def _check_options(options: Options) -> None:
             raise BadInput(
                 f"A batch has no {name}; say with `completion_window` until when its lines are worked on.", param=name
             )
+    if options.include_result:
+        raise BadInput(
+            "A batch has no include_result: its webhook names the files with the results.", param="include_result"
+        )
 
 
 def _seconds(given: ExpiresAfter | None) -> int | None:

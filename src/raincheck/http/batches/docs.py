@@ -37,7 +37,14 @@ BATCH: dict[str, Any] = {
         "total_tokens": 13_920,
     },
     "metadata": {"team": "blue"},
-    "raincheck": {"fed": 700, "pending": 585, "priority": "batch", "cost_in_usd_ticks": 0},
+    "raincheck": {
+        "fed": 700,
+        "pending": 585,
+        "priority": "batch",
+        "cost_in_usd_ticks": 0,
+        "webhook_url": None,
+        "webhook_events": [],
+    },
 }
 XAI_BATCH: dict[str, Any] = {
     "batch_id": XAI_ID,
@@ -57,6 +64,8 @@ CREATING = {
     "endpoint": "/v1/chat/completions",
     "completion_window": "24h",
     "metadata": {"team": "blue"},
+    "webhook_url": "https://your-server.example/webhook",
+    "webhook_events": ["completed", "failed"],
 }
 XAI_CREATING = {"name": "nightly"}
 CHAT = {"model": "smollm2-135m", "messages": examples.MESSAGES}

@@ -15,11 +15,12 @@ from raincheck.http.answer import Answer
 from raincheck.http.auth import caller
 from raincheck.http.batches import docs
 from raincheck.http.batches.as_openai import openai
-from raincheck.http.batches.calling import json_body, wrong_type
+from raincheck.http.batches.calling import json_body
 from raincheck.http.batches.reading import batch_id, read, source_of, spoken
 from raincheck.http.batches.video_calls import EdgeVideos
 from raincheck.http.batches.xai import limit_of, read_token, write_token
 from raincheck.http.batches.xai_results import results_page
+from raincheck.http.codec import wrong_type
 from raincheck.http.edge import Call, base_of, edge_of
 from raincheck.http.presence import while_present
 from raincheck.http.waiting import NO_WAIT, wait_of

@@ -14,7 +14,7 @@ from raincheck.core.model import Request, Submitted, Tenant
 from raincheck.http.auth import caller
 from raincheck.http.codec import client_retry, idempotency_key, is_json
 from raincheck.http.edge import Call, edge_of
-from raincheck.http.options import read_options
+from raincheck.http.options import deferred_options
 from raincheck.http.posting import Asked, asked_of, post, posted, read_body, record, told
 from raincheck.http.responses import docs
 from raincheck.http.responses.repeating import repeated
@@ -104,7 +104,7 @@ async def _record(
 
 def _submission(members: Members, said: dict[str, Raw], headers: Mapping[bytes, bytes]) -> Submission:
     return structs.replace(
-        background_submission(members, said, read_options(said.get("raincheck"), headers)),
+        background_submission(members, said, deferred_options(said, headers)),
         idempotency_key=idempotency_key(headers),
         client_retry=client_retry(headers),
     )

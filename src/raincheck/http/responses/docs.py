@@ -49,11 +49,11 @@ ID = parameter("response_id", "path", "The response's id.", required=True)
 CREATE = described(
     "Create a response, now or later",
     """With `"background": true` it is recorded and answered at once, with status `queued`; `service_tier` chooses its
-    line, and `metadata` is its record's too. With `"stream": true` besides, the answer is the stream of its events,
-    which may be left and gone on with at any time; its header `raincheck-request-id` and its first event, which comes
-    at once, tell the id. `previous_response_id` puts the input and the output of a response that was completed here
-    before the input, for a key that may read. Without `background` the call is passed through to the upstream, or
-    deferred natively as any other.""",
+    line, and `metadata` is its record's too; `webhook_url`, `webhook_events` and `include_result` say who is told. With
+    `"stream": true` besides, the answer is the stream of its events, which may be left and gone on with at any time;
+    its header `raincheck-request-id` and its first event, which comes at once, tell the id. `previous_response_id` puts
+    the input and the output of a response that was completed here before the input, for a key that may read. Without
+    `background` the call is passed through to the upstream, or deferred natively as any other.""",
     {
         200: ("Recorded (or, passed through, the upstream's answer).", QUEUED),
         400: NOT_VALID,

@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from raincheck.core.model import Request, Tenant
 from raincheck.http.edge import Call, edge_of
-from raincheck.intake.admit import PRIORITIES, Submission
+from raincheck.intake.admit import PRIORITIES, Submission, fit_webhook_events
 from raincheck.intake.responses import PREVIOUS, items_of
 
 _MEMBERS = msgspec.json.Decoder(dict[str, Raw])
@@ -32,8 +32,11 @@ async def repeated(call: Call, tenant: Tenant, alone: Submission) -> Request | N
 
 def _deferred_alike(alone: Submission, before: Request) -> bool:
     options, tier = alone.options, alone.service_tier or "default"
-    return (options.webhook_url, options.metadata, PRIORITIES.get(tier)) == (
+    said = (options.webhook_url, fit_webhook_events(options.webhook_events), options.include_result)
+    return (*said, options.metadata, PRIORITIES.get(tier)) == (
         before.webhook_url,
+        before.webhook_events,
+        before.webhook_result,
         before.metadata,
         before.priority,
     )

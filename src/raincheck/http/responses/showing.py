@@ -7,6 +7,7 @@ import msgspec
 
 from raincheck.core.errors import NotFound
 from raincheck.core.model import Request, Tenant
+from raincheck.core.outcome import why_ended
 from raincheck.core.responses import ResponseStatus, error_object, response_object
 from raincheck.core.status import Status
 from raincheck.http.answer import Answer
@@ -69,8 +70,7 @@ async def written(
 async def response_of(call: Call, request: Request) -> dict[str, Any]:
     """The Response without an output: all that the record itself can say."""
     members = await members_of(call, request)
-    error = error_of(request) if STATUS[request.status] == "failed" else None
-    return response_object(members, request.id, request.created_at, STATUS[request.status], error=error)
+    return response_object(members, request.id, request.created_at, STATUS[request.status], error=_error(request))
 
 
 async def members_of(call: Call, request: Request) -> Members:
@@ -81,14 +81,13 @@ async def members_of(call: Call, request: Request) -> Members:
     return _MEMBERS.decode(payload)
 
 
-def error_of(request: Request) -> dict[str, Any]:
-    """Why there is no answer. `code` is one that OpenAI's clients know; `type` is this server's own."""
+def _error(request: Request) -> dict[str, Any] | None:
+    """Why one that `failed` did. `code` is one that OpenAI's clients know; `type` is this server's own."""
+    said = why_ended(request.status, request.error)
+    if said is None or STATUS[request.status] != "failed":
+        return None
     if request.status is Status.EXPIRED:
-        message = "The deadline passed before it was done." if request.error is None else request.error.message
-        return error_object("server_error", message) | {"type": "deadline_exceeded"}
-    if request.error is None:
-        return error_object("server_error", "The request failed.")
-    said = request.error
+        return error_object("server_error", said.message) | {"type": said.code}
     told = error_object(said.code, said.message)
     if told["code"] == "server_error":
         told = error_object(said.type, said.message)

@@ -48,6 +48,8 @@ class VideoObject(msgspec.Struct, kw_only=True):
     service_tier: str
     metadata: dict[str, str]
     webhook_url: str | None
+    webhook_events: list[str]
+    include_result: bool
     position: int | UnsetType | None = UNSET
     position_estimated: bool | UnsetType = UNSET
     eta_seconds: float | UnsetType | None = UNSET
@@ -95,6 +97,8 @@ def native(seen: Seen) -> VideoObject:
         service_tier=request.priority.name.lower(),
         metadata=dict(request.metadata),
         webhook_url=request.webhook_url,
+        webhook_events=list(request.webhook_events),
+        include_result=request.webhook_result,
         usage=None if request.usage is None else Raw(request.usage),
         error=error_object(request.error),
     )

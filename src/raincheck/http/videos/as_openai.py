@@ -4,7 +4,7 @@ import msgspec
 
 from raincheck.core.clock import SECOND
 from raincheck.core.model import Request
-from raincheck.core.outcome import RequestError
+from raincheck.core.outcome import why_ended
 from raincheck.core.status import Status
 from raincheck.core.videos import VideoAsk, dimensions
 from raincheck.http.videos.seen import Seen, completed_at, length_text, whole, words_of
@@ -18,6 +18,8 @@ STATUS = {
     Status.EXPIRED: "failed",
 }
 """OpenAI's clients take every word that they do not know for an end."""
+_CODES = {Status.CANCELLED: "cancelled", Status.EXPIRED: "expired"}
+"""Why a video is `failed` that did not fail."""
 
 
 class OpenAIError(msgspec.Struct):
@@ -65,14 +67,5 @@ def openai(seen: Seen) -> OpenAIVideo:
 
 
 def _openai_error(request: Request) -> OpenAIError | None:
-    error = request.error
-    match request.status:
-        case Status.CANCELLED:
-            return OpenAIError("cancelled", error.message if error else "The request was cancelled.")
-        case Status.EXPIRED:
-            return OpenAIError("expired", error.message if error else "The deadline passed.")
-        case Status.FAILED:
-            told = error or RequestError("The request failed.")
-            return OpenAIError(told.code or "failed", told.message)
-        case _:
-            return None
+    told = why_ended(request.status, request.error)
+    return told and OpenAIError(_CODES.get(request.status) or told.code or "failed", told.message)

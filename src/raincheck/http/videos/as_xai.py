@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from raincheck.core.model import Request
-from raincheck.core.outcome import RequestError
+from raincheck.core.outcome import RequestError, why_ended
 from raincheck.core.status import Status
 from raincheck.http.videos.seen import Seen
 
@@ -29,8 +29,6 @@ def xai(seen: Seen) -> dict[str, Any]:
             video = {"url": seen.url(seen.videos[0]), "duration": round(seen.length or 0), "respect_moderation": True}
             usage = {} if request.usage is None else {"usage": Raw(request.usage)}
             return {**_told("done", seen), "video": video, **usage}
-        case Status.COMPLETED:
-            return {**_told("failed", seen), "error": _error(_NO_FILE)}
         case _:
             return {**_told("failed", seen), "error": _error(_reason(request))}
 
@@ -40,10 +38,8 @@ def _told(status: str, seen: Seen) -> dict[str, Any]:
 
 
 def _reason(request: Request) -> RequestError:
-    if request.status is Status.CANCELLED:
-        message = request.error.message if request.error else "The request was cancelled."
-        return RequestError(message, "invalid_request_error", "cancelled")
-    return request.error or RequestError("The request failed.")
+    told = why_ended(request.status, request.error) or _NO_FILE
+    return structs.replace(told, code="cancelled") if request.status is Status.CANCELLED else told
 
 
 def _error(error: RequestError) -> Mapping[str, str]:

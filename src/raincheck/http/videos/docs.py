@@ -20,6 +20,8 @@ GENERATION: dict[str, Any] = {
     "aspect_ratio": "16:9",
     "resolution": "480p",
     "webhook_url": "https://your-server.example/webhook",
+    "webhook_events": ["completed", "failed"],
+    "include_result": False,
 }
 EDITING: dict[str, Any] = {"model": "preview", "prompt": "Make it black and white", "video": {"request_id": NATIVE_ID}}
 EXTENSION: dict[str, Any] = {"model": "preview", "prompt": "It lands", "video": {"url": LINK}, "duration": 5}
@@ -48,6 +50,8 @@ COMPLETED: dict[str, Any] = TICKET | {
     "service_tier": "default",
     "metadata": {},
     "webhook_url": None,
+    "webhook_events": [],
+    "include_result": False,
     "data": [
         {
             "url": LINK,

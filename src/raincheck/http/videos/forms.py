@@ -12,13 +12,14 @@ import msgspec
 from raincheck.core.errors import BadInput
 from raincheck.core.model import Attachment
 from raincheck.http.multipart import Form, Upload
+from raincheck.http.options import yes_or_text
 from raincheck.intake.uploads import Inbox
 
 _NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 _KEY = re.compile(r"\[([^\[\]]*)\]")
 _OBJECTS = frozenset({"raincheck", "metadata"})
 """Members that a form may hold as JSON text."""
-_LISTS = frozenset({"reference_images"})
+_LISTS = frozenset({"reference_images", "webhook_events"})
 DEEPEST = 3
 FILES = frozenset({"image", "input_reference", "reference_images", "video"})
 """Members that may be files."""
@@ -79,6 +80,19 @@ def _twice(name: str) -> BadInput:
 def _raw(name: str, value: Any) -> msgspec.Raw:
     if name in _LISTS and isinstance(value, dict):
         value = list(cast("dict[str, Any]", value).values())
+    elif name == "raincheck" and isinstance(value, dict):
+        value = {option: _option(option, text) for option, text in cast("dict[str, Any]", value).items()}
     elif name in _OBJECTS and isinstance(value, str):
         return msgspec.Raw(value.encode())
     return msgspec.Raw(msgspec.json.encode(value))
+
+
+def _option(name: str, value: Any) -> Any:
+    """An option that is no text, as `raincheck[include_result]` may say it."""
+    match name, value:
+        case "webhook_events", dict():
+            return list(cast("dict[str, Any]", value).values())
+        case "include_result", str():
+            return yes_or_text(value)
+        case _:
+            return value

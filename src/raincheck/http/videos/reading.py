@@ -17,7 +17,7 @@ from raincheck.core.videos import AspectRatio, Resolution
 from raincheck.http.codec import client_retry, idempotency_key, is_json
 from raincheck.http.edge import Call, edge_of
 from raincheck.http.multipart import Form
-from raincheck.http.options import read_options
+from raincheck.http.options import read_options, words, yes_or_text
 from raincheck.http.posting import read_body
 from raincheck.http.videos.forms import Parts, read_form
 from raincheck.intake.admit import Options, Submission
@@ -62,6 +62,8 @@ class VideoBody(msgspec.Struct, kw_only=True, omit_defaults=True):
     video_url: str | None = None
     user: str | None = None
     webhook_url: str | None = None
+    webhook_events: list[str] | None = None
+    include_result: bool | str | None = None
     metadata: dict[str, str] | None = None
     service_tier: str | None = None
     raincheck: msgspec.Raw = NOTHING
@@ -149,12 +151,23 @@ def wish_of(
         order = structs.replace(order, seconds=default_seconds)
     if order.path == GENERATIONS and order.video is not None and not order.like:
         order = structs.replace(order, path=EDITS)  # Some clients of xAI's edit in this way.
-    options = read_options(body.raincheck, headers)
-    if body.webhook_url is not None:
-        options = structs.replace(options, webhook_url=body.webhook_url)
-    if body.metadata:
-        options = structs.replace(options, metadata=body.metadata)
+    options = _options(body, read_options(body.raincheck, headers))
     return Wish(order, options, body.service_tier, idempotency_key(headers), client_retry(headers))
+
+
+def _options(body: VideoBody, options: Options) -> Options:
+    """The options, where the body itself says some of them: then it wins. Raises BadInput."""
+    include = body.include_result
+    include = yes_or_text(include) if isinstance(include, str) else include
+    if isinstance(include, str):
+        raise BadInput(f"include_result must be true or false, not {include[:40]!r}.", param="include_result")
+    said = {
+        "webhook_url": body.webhook_url,
+        "webhook_events": None if body.webhook_events is None else tuple(words(body.webhook_events)),
+        "include_result": include,
+        "metadata": body.metadata or None,
+    }
+    return structs.replace(options, **{name: value for name, value in said.items() if value is not None})
 
 
 def _sheet(parts: Parts, *, is_form: bool) -> Sheet:

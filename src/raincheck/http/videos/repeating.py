@@ -15,7 +15,7 @@ from raincheck.core.videos import Source, VideoAsk
 from raincheck.http.edge import Call, edge_of
 from raincheck.http.videos.reading import Wish
 from raincheck.http.videos.seen import ask_of
-from raincheck.intake.admit import PRIORITIES
+from raincheck.intake.admit import PRIORITIES, fit_webhook_events
 from raincheck.intake.uploads import Inbox
 from raincheck.intake.videos import Given, Order
 
@@ -40,8 +40,11 @@ async def repeated(call: Call, tenant: Tenant, wish: Wish) -> Request | None:
 
 def _deferred_alike(wish: Wish, before: Request) -> bool:
     options, tier = wish.options, wish.service_tier or "default"
-    return (options.webhook_url, options.metadata, PRIORITIES.get(tier)) == (
+    said = (options.webhook_url, fit_webhook_events(options.webhook_events), options.include_result)
+    return (*said, options.metadata, PRIORITIES.get(tier)) == (
         before.webhook_url,
+        before.webhook_events,
+        before.webhook_result,
         before.metadata,
         before.priority,
     )

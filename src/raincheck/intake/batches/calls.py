@@ -24,7 +24,7 @@ VIDEO_URLS = ("/v1/videos", "/v1/videos/generations", "/v1/videos/edits", "/v1/v
 """The first as OpenAI's clients say it, the others as the native dialect and xAI's do."""
 
 _URL = re.compile(r"/v1(/[a-z0-9_][a-z0-9_.-]*){1,6}")
-_OURS = re.compile(r"/v1/(batches|files|requests|models|webhook|realtime)\b")
+_OURS = re.compile(r"/v1/(batches|files|requests|models|webhook_[a-z_]+|realtime)\b")
 
 
 class VideoCalls(Protocol):

@@ -1,6 +1,6 @@
 """Takes a call for a batch as an edge understood it (a Plan), hands on its record once that is on disk (G1)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 import msgspec
@@ -15,9 +15,17 @@ from raincheck.core.batches import (
 )
 from raincheck.core.clock import DAY, SECOND
 from raincheck.core.errors import BadInput, NoObjectStore, NotFound
+from raincheck.core.events import ENDS
 from raincheck.core.model import File
 from raincheck.core.units import parse_duration, show_duration
-from raincheck.intake.admit import NO_TEXT, REPEAT_WINDOW, fit_key, fit_metadata, fit_webhook_url
+from raincheck.intake.admit import (
+    NO_TEXT,
+    REPEAT_WINDOW,
+    fit_key,
+    fit_metadata,
+    fit_webhook_events,
+    fit_webhook_url,
+)
 from raincheck.intake.batches.calls import path_of
 from raincheck.store.blobs import BlobStore
 from raincheck.store.protocol import Batches, Files
@@ -39,6 +47,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     completion_window: str = DEFAULT_WINDOW
     metadata: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     webhook_url: str | None = None
+    webhook_events: tuple[str, ...] = ()
     output_seconds: int | None = None
     """How long its files are to be kept."""
 
@@ -61,8 +70,10 @@ async def create(
     files: Files,
     objects: BlobStore | None,
     now: int,
+    webhook_hosts: Sequence[str] = (),
 ) -> CreatedBatch:
-    """Record a batch. Raises BadInput, NotFound for an unknown file, NoObjectStore, and what the store does."""
+    """Record a batch; `webhook_hosts` as in `admit`. Raises BadInput, NotFound for an unknown file, NoObjectStore, and
+    what the store does."""
     key = fit_key(repetition.idempotency_key)
     repeatable = key is None and repetition.client_retry is not None
     new = NewBatch(
@@ -75,7 +86,8 @@ async def create(
         name=_name(plan.name),
         endpoint=_endpoint(plan.endpoint),
         metadata=fit_metadata(plan.metadata),
-        webhook_url=fit_webhook_url(plan.webhook_url),
+        webhook_url=fit_webhook_url(plan.webhook_url, webhook_hosts),
+        webhook_events=fit_webhook_events(plan.webhook_events, ENDS),
         output_expires_after=_kept_for(plan.output_seconds),
         input_file_id=plan.input_file_id,
         idempotency_key=key,

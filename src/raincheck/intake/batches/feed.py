@@ -144,8 +144,10 @@ class _Table:
             return _refused(line.number, asked.custom_id, error)
 
     def request(self, submission: Submission) -> NewRequest:
-        """The request that a line becomes: what it says of its tier is the batch's to say."""
-        plain = structs.replace(submission, service_tier=None)
+        """The request that a line becomes: what it says of its tier, and of who is told of it, is the batch's to
+        say."""
+        options = structs.replace(submission.options, webhook_url=None, webhook_events=(), include_result=False)
+        plain = structs.replace(submission, service_tier=None, options=options)
         operation = operation_of(submission.path)
         new = admit(plain, self.tenant, new_id=_id_for(operation), max_attempts=self._means.max_attempts, now=self._now)
         return structs.replace(new, priority=self._batch.priority, deadline=self._batch.expires_at, max_pending=None)
