@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from importlib.metadata import version
 
+    from raincheck import webhooks
     from raincheck.client import (
         AsyncBatchRun,
         AsyncRaincheck,
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
         BatchRun,
         BatchTimeout,
         Event,
+        ListenerRefused,
         NoRequestId,
         Raincheck,
         RaincheckClientError,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
         Video,
         WaitStopped,
         WaitTimeout,
+        WebhookTimeout,
     )
 
     __version__ = version("raincheck")
@@ -43,6 +46,7 @@ __all__ = [
     "BatchRun",
     "BatchTimeout",
     "Event",
+    "ListenerRefused",
     "NoRequestId",
     "Raincheck",
     "RaincheckClientError",
@@ -56,7 +60,9 @@ __all__ = [
     "Video",
     "WaitStopped",
     "WaitTimeout",
+    "WebhookTimeout",
     "__version__",
+    "webhooks",
 ]
 
 
@@ -68,6 +74,8 @@ if not TYPE_CHECKING:  # a type checker knows the names from above, and should k
             from importlib.metadata import version
 
             return version("raincheck")
+        if name == "webhooks":  # it needs no client
+            return importlib.import_module("raincheck.webhooks")
         if name in __all__:
             return getattr(importlib.import_module("raincheck.client"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

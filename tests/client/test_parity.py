@@ -12,6 +12,10 @@ from raincheck.client.batches.running import AsyncBatchRun, BatchRun
 from raincheck.client.chat import AsyncDeferrableCompletions, DeferrableCompletions
 from raincheck.client.requests import AsyncRequests, Requests
 from raincheck.client.videos import AsyncDeferrableVideos, DeferrableVideos
+from raincheck.client.webhooks.deliveries import AsyncDeliveries, Deliveries
+from raincheck.client.webhooks.endpoints import AsyncEndpoints, Endpoints
+from raincheck.client.webhooks.listening import AsyncListener, Listener
+from raincheck.client.webhooks.resource import AsyncRaincheckWebhooks, RaincheckWebhooks
 
 TWINS: list[tuple[type, type]] = [
     (Raincheck, AsyncRaincheck),
@@ -22,6 +26,10 @@ TWINS: list[tuple[type, type]] = [
     (DeferrableBatches, AsyncDeferrableBatches),
     (BatchRun, AsyncBatchRun),
     (OpenBatch, AsyncOpenBatch),
+    (RaincheckWebhooks, AsyncRaincheckWebhooks),
+    (Endpoints, AsyncEndpoints),
+    (Deliveries, AsyncDeliveries),
+    (Listener, AsyncListener),
 ]
 SAME_BUT_FOR = ("BlockingWaitOptions", "WaitOptions"), ("Callable[[], Awaitable[str]]", "Callable[[], str]")
 
@@ -68,7 +76,7 @@ def test_each_method_is_explained_once_and_for_both(blocking: type, awaiting: ty
 
 @pytest.mark.parametrize(("blocking", "awaiting"), TWINS)
 def test_what_blocks_is_awaited(blocking: type, awaiting: type) -> None:
-    lazy = {"list", "events", "ready", "results"}
+    lazy = {"list", "events", "ready", "results", "listen"}
     for name, method in own(awaiting).items():
         if inspect.isfunction(method) and name != "__init__":
             assert inspect.iscoroutinefunction(method) != (name in lazy), name

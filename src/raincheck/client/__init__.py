@@ -8,6 +8,7 @@ from raincheck.client.client import AsyncRaincheck, Raincheck
 from raincheck.client.errors import (
     BatchFailed,
     BatchTimeout,
+    ListenerRefused,
     NoRequestId,
     RaincheckClientError,
     RequestCancelled,
@@ -19,6 +20,7 @@ from raincheck.client.errors import (
     UnexpectedResult,
     WaitStopped,
     WaitTimeout,
+    WebhookTimeout,
 )
 from raincheck.client.events import Event
 from raincheck.client.models import (
@@ -33,9 +35,14 @@ from raincheck.client.models import (
 )
 from raincheck.client.ticket import AsyncTicket, Ticket
 from raincheck.client.video import Video, VideoFile
+from raincheck.client.webhooks.listening import AsyncListener, Listener
+from raincheck.client.webhooks.models import WebhookDelivery, WebhookEndpoint, WebhookSecret
+from raincheck.client.webhooks.receiving import Answer, Received, Rejected
 
 __all__ = [
+    "Answer",
     "AsyncBatchRun",
+    "AsyncListener",
     "AsyncOpenBatch",
     "AsyncRaincheck",
     "AsyncTicket",
@@ -50,11 +57,15 @@ __all__ = [
     "BatchTimeout",
     "Estimate",
     "Event",
+    "Listener",
+    "ListenerRefused",
     "NamedBatch",
     "NoRequestId",
     "OpenBatch",
     "Raincheck",
     "RaincheckClientError",
+    "Received",
+    "Rejected",
     "Request",
     "RequestCancelled",
     "RequestDeleted",
@@ -73,4 +84,8 @@ __all__ = [
     "WaitStopped",
     "WaitTimeout",
     "WaitingFor",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+    "WebhookSecret",
+    "WebhookTimeout",
 ]

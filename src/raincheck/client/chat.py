@@ -63,8 +63,8 @@ class DeferrableCompletions(Completions):
 
     def defer(self, **params: Unpack[ChatParams]) -> Ticket[ChatCompletion]:
         """Submit a chat completion and return at once with the ticket for it. Takes what `create` does (but for
-        `stream`), and `webhook_url`, `not_before`, `deadline`, `expires_in`, `max_attempts`, `request_metadata` and
-        `idempotency_key` (see `DeferOptions`).
+        `stream`), and `webhook_url`, `webhook_events`, `include_result`, `not_before`, `deadline`, `expires_in`,
+        `max_attempts`, `request_metadata` and `idempotency_key` (see `DeferOptions`).
 
         A lost connection is retried, without danger of a second submit. On a server that cannot defer and answers
         right away, the ticket is one that has ended already.

@@ -14,6 +14,7 @@ from raincheck.client.requests import AsyncRequests, Requests
 from raincheck.client.submitting import header_text
 from raincheck.client.twins import share_docs
 from raincheck.client.videos import AsyncDeferrableVideos, DeferrableVideos
+from raincheck.client.webhooks.resource import AsyncRaincheckWebhooks, RaincheckWebhooks
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8421"
 PLACEHOLDER_KEY = "no-key"
@@ -22,11 +23,12 @@ PLACEHOLDER_KEY = "no-key"
 
 class Raincheck(OpenAI):
     """An `openai.OpenAI` client with `chat.completions.create_and_wait`, `chat.completions.defer`, `videos.generate`
-    and its kin, `batches.run`, and `requests`.
+    and its kin, `batches.run`, `requests`, and `webhooks`.
 
     `base_url` is that of any server that speaks the deferred protocol: the argument, else RAINCHECK_BASE_URL, else
     http://127.0.0.1:8421; /v1 is appended when it has no path. `api_key` is the argument, else RAINCHECK_API_KEY, else
-    a placeholder: an OPENAI_API_KEY in the environment is never sent. Other options are openai's own.
+    a placeholder: an OPENAI_API_KEY in the environment is never sent. `webhook_secret` is the argument, else
+    RAINCHECK_WEBHOOK_SECRET, else none. Other options are openai's own.
     Raises ValueError for a key that no header can carry.
     """
 
@@ -35,9 +37,11 @@ class Raincheck(OpenAI):
         *,
         base_url: str | httpx2.URL | None = None,
         api_key: str | Callable[[], str] | None = None,
+        webhook_secret: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(base_url=_base_url(base_url), api_key=_api_key(api_key), **options)
+        self.webhook_secret = webhook_secret or os.environ.get("RAINCHECK_WEBHOOK_SECRET") or None
 
     @cached_property
     # openai shows its cached properties to type checkers as plain ones
@@ -53,6 +57,10 @@ class Raincheck(OpenAI):
         return DeferrableBatches(self)
 
     @cached_property
+    def webhooks(self) -> RaincheckWebhooks:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return RaincheckWebhooks(self)
+
+    @cached_property
     def requests(self) -> Requests:
         """Every request by its id: look, list, wait, cancel; and `submit` to defer any other call."""
         return Requests(self)
@@ -64,9 +72,11 @@ class AsyncRaincheck(AsyncOpenAI):
         *,
         base_url: str | httpx2.URL | None = None,
         api_key: str | Callable[[], Awaitable[str]] | None = None,
+        webhook_secret: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(base_url=_base_url(base_url), api_key=_api_key(api_key), **options)
+        self.webhook_secret = webhook_secret or os.environ.get("RAINCHECK_WEBHOOK_SECRET") or None
 
     @cached_property
     def chat(self) -> AsyncDeferrableChat:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -79,6 +89,10 @@ class AsyncRaincheck(AsyncOpenAI):
     @cached_property
     def batches(self) -> AsyncDeferrableBatches:  # pyright: ignore[reportIncompatibleMethodOverride]
         return AsyncDeferrableBatches(self)
+
+    @cached_property
+    def webhooks(self) -> AsyncRaincheckWebhooks:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return AsyncRaincheckWebhooks(self)
 
     @cached_property
     def requests(self) -> AsyncRequests:

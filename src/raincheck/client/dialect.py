@@ -53,6 +53,14 @@ def batch_path(batch_id: str, part: str = "") -> str:
     return f"/batches/{_segment(batch_id)}{part}"
 
 
+def endpoint_path(endpoint_id: str, action: str = "") -> str:
+    return f"/webhook_endpoints/{_segment(endpoint_id)}{action}"
+
+
+def delivery_path(delivery_id: str, action: str = "") -> str:
+    return f"/webhook_deliveries/{_segment(delivery_id)}{action}"
+
+
 def deferred_path(request_id: str) -> str:
     return f"/chat/deferred-completion/{_segment(request_id)}"
 

@@ -13,7 +13,11 @@ openai.OpenAIError
     │   ├── RequestCancelled
     │   └── RequestExpired
     ├── BatchFailed         the lines of a batch were refused
-    └── BatchTimeout        the batch had not ended when the time ran out (also a TimeoutError)
+    ├── BatchTimeout        the batch had not ended when the time ran out (also a TimeoutError)
+    ├── WebhookTimeout      no such event came in while a listener waited (also a TimeoutError)
+    └── ListenerRefused     the server will not send webhooks to a listener
+
+What can be wrong with a webhook itself: see raincheck.webhooks.errors.
 """
 
 from typing import TYPE_CHECKING
@@ -23,6 +27,8 @@ from openai import OpenAIError
 from raincheck.client.models import Request, RequestError, describe
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from openai.types import BatchError
 
     from raincheck.client.batches.adding import NamedBatch
@@ -158,6 +164,28 @@ class BatchTimeout(RaincheckClientError, TimeoutError):
         )
         self.batch = batch
         self.batch_id = batch.id
+
+
+class WebhookTimeout(RaincheckClientError, TimeoutError):
+    """No such event came in while a listener waited for it."""
+
+    def __init__(self, wanted: str, waited: float, came: "Sequence[str]", rejected: "Sequence[str]") -> None:
+        told = f"; what came was {', '.join(came[-5:])}" if came else "; none came at all"
+        refused = f". {len(rejected)} could not be verified: {rejected[-1]}" if rejected else ""
+        super().__init__(
+            f"No {wanted} came within {waited:g} s{told}{refused}. `client.webhooks.deliveries.list()` and `raincheck "
+            "webhooks deliveries` tell what the server tried."
+        )
+
+
+class ListenerRefused(RaincheckClientError):
+    """The server will not send webhooks to where a listener listens."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(
+            f"The server will not send webhooks to {url}. Start it with RAINCHECK_WEBHOOKS_ALLOW=127.0.0.1, or the "
+            f"address at which it reaches you. It said: {reason}"
+        )
 
 
 def _on_line(error: "BatchError") -> str:

@@ -85,6 +85,8 @@ class Request(BaseModel):
     attempts: list[Attempt] | None = None
     metadata: dict[str, str] | None = None
     webhook_url: str | None = None
+    webhook_events: list[str] | None = None
+    include_result: bool | None = None
     usage: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
     result_status: int | None = None

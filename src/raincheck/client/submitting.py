@@ -1,6 +1,6 @@
 """What a deferred submit adds to an ordinary call, and what its answer means."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import inf
@@ -29,7 +29,12 @@ class DeferOptions(TypedDict, total=False):
     so nothing is sent of what is not given."""
 
     webhook_url: str
-    """Where to POST the end of the request."""
+    """Where to POST the end of the request; `raincheck.webhooks.verify` is for what comes there."""
+    webhook_events: Sequence[str]
+    """What to tell it: any of `processing`, `progress`, `completed`, `failed`, `cancelled`, `expired`. Left out, every
+    end."""
+    include_result: bool
+    """Whether it gets the result along, up to a size that the server sets."""
     not_before: float | str | datetime
     """Earliest start: Unix seconds, RFC 3339, or a datetime (a naive one is local time)."""
     deadline: float | str | datetime

@@ -1,6 +1,6 @@
 """`client.batches`: openai's own calls, and what makes many requests one loop."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from os import PathLike
 from pathlib import Path
@@ -51,6 +51,9 @@ class BatchOptions(Lines, total=False):
     output_expires_after: float | None
     """Seconds for which its files are kept."""
     webhook_url: str | None
+    """Where to POST its end."""
+    webhook_events: Sequence[str] | None
+    """Which ends to tell it: any of `completed`, `failed`, `cancelled`, `expired`. Left out, every one."""
 
 
 class DeferrableBatches(Batches):
@@ -298,8 +301,9 @@ def _body(file_id: str, endpoint: str, options: BatchOptions) -> dict[str, Any]:
         body["metadata"] = dict(metadata)
     if (kept := options.get("output_expires_after")) is not None:
         body["output_expires_after"] = {"anchor": "created_at", "seconds": int(kept)}
-    if webhook_url := options.get("webhook_url"):
-        body["raincheck"] = {"webhook_url": webhook_url}
+    told = {name: value for name in ("webhook_url", "webhook_events") if (value := options.get(name))}
+    if told:
+        body["raincheck"] = told
     return body
 
 
