@@ -1,8 +1,16 @@
 """The command line in this process, against a real server: what was typed in, what came out."""
 
 import asyncio
+import fcntl
 import json
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +50,28 @@ async def run_at(server: Running, *arguments: str, stdin: str | None = None, **v
     """Run a command against a server of this event loop."""
     variables = {"RAINCHECK_BASE_URL": server.url} | variables
     return await asyncio.to_thread(lambda: run(*arguments, stdin=stdin, **variables))
+
+
+async def show_at(server: Running, *arguments: str, columns: int = 80) -> list[str]:
+    """The lines that a command shows in a real terminal of that width, without its colours."""
+    return await asyncio.to_thread(_show, server.url, arguments, columns)
+
+
+def _show(url: str, arguments: Sequence[str], columns: int) -> list[str]:
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    left_out = ("COLUMNS", "LINES", "RAINCHECK_API_KEY", "RAINCHECK_CONFIG", "CI")
+    variables = {name: value for name, value in os.environ.items() if name not in left_out}
+    variables |= {"RAINCHECK_BASE_URL": url, "TERM": "xterm", "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "raincheck.cli.main", *arguments]
+    with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=variables):
+        os.close(its)
+        shown = b""
+        with suppress(OSError):  # that is how it ends
+            while block := os.read(ours, 65536):
+                shown += block
+    os.close(ours)
+    return shown.decode().replace("\r\n", "\n").splitlines()
 
 
 def examples(text: str) -> Sequence[str]:

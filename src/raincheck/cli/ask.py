@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from raincheck.cli.options import AsJson, BaseUrl, OneId
-from raincheck.cli.show import moment, print_table
+from raincheck.cli.show import moment, print_facts, print_table, say
 from raincheck.cli.talk import answer_text, connect, print_record
+from raincheck.cli.webhooks_telling import webhook_facts
 from raincheck.core.clock import micros
 from raincheck.core.units import show_duration
 
@@ -25,17 +26,17 @@ def status(request_id: OneId, base_url: BaseUrl = None, as_json: AsJson = False)
     raincheck status req_0199…
     raincheck status req_0199… --json | jq .attempts
     """
-    request = connect(base_url).requests.retrieve(request_id)
+    client = connect(base_url)
+    request = client.requests.retrieve(request_id)
     if as_json:
         print_record(request)
         return
-    for label, text in _facts(request):
-        typer.echo(f"{label:<12}{text}")
+    print_facts([*_facts(request), *webhook_facts(client, request.id, request.webhook_url)])
     for attempt in request.attempts or []:
         error = f": {attempt.error.message}" if attempt.error and attempt.error.message else ""
-        typer.echo(f"{f'attempt {attempt.number}':<12}{attempt.outcome} at {attempt.upstream or 'no upstream'}{error}")
+        say(f"{f'attempt {attempt.number}':<12}{attempt.outcome} at {attempt.upstream or 'no upstream'}{error}")
     if request.result is not None:
-        typer.echo(f"\n{answer_text(request.result)}")
+        say(f"\n{answer_text(request.result)}")
 
 
 def list_(
@@ -56,7 +57,7 @@ def list_(
     given = {name: value for name, value in asked.items() if value is not None}
     requests = list(islice(connect(base_url).requests.list(**given, limit=min(limit, 100)), limit))
     if as_json:
-        typer.echo(json.dumps([request.to_dict(mode="json") for request in requests], ensure_ascii=False))
+        say(json.dumps([request.to_dict(mode="json") for request in requests], ensure_ascii=False))
         return
     rows = [
         (each.id, each.status, each.model or "", moment(each.created_at or 0), _lasted(each), _remark(each))

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import typer
 
 from raincheck.cli.exits import Code, Problem
+from raincheck.cli.show import say
 
 if TYPE_CHECKING:
     from raincheck.client import Batch, BatchResult, BatchRun, Raincheck
@@ -58,7 +59,7 @@ def follow(run: "BatchRun", target: Target | None) -> None:
     """Take the results as they finish."""
     if target is None:
         for result in run:
-            typer.echo(as_line(result))
+            say(as_line(result))
         return
     write(run, target.part)
 

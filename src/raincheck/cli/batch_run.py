@@ -15,8 +15,8 @@ from raincheck.cli.batch_hints import Hints
 from raincheck.cli.batch_input import CHAT, FORMATS, Format, Input, Places, input_of, source_of
 from raincheck.cli.batch_output import Target, done_in, follow, merge, names_in, refuse_foreign, save
 from raincheck.cli.exits import Code, Problem
-from raincheck.cli.options import AsJson, BaseUrl, ErrorsFile, WebhookUrl
-from raincheck.cli.show import is_terminal
+from raincheck.cli.options import AsJson, BaseUrl, ErrorsFile, WebhookEvents, WebhookUrl, webhook_options
+from raincheck.cli.show import is_terminal, say
 from raincheck.cli.submit import first_model
 from raincheck.cli.talk import connect
 
@@ -91,6 +91,7 @@ def run(
         str, typer.Option(metavar="DURATION", help="What is not done by then expires: 1h, 24h, 7d.")
     ] = "24h",
     webhook_url: WebhookUrl = None,
+    webhook_events: WebhookEvents = None,
     resume: Annotated[str | None, typer.Option(metavar="ID", help="Come back to a batch that is there.")] = None,
     retry_failed: Annotated[
         str | None,
@@ -117,7 +118,7 @@ def run(
         raise typer.BadParameter("needs the input's file and --output, and waits", param_hint="--retry-failed")
     target = None if output is None else Target.of(output, errors, Path(source) if source else None)
     hints, client = Hints(ctx), connect(base_url)
-    options: dict[str, Any] = {"completion_window": window, "webhook_url": webhook_url}
+    options: dict[str, Any] = {"completion_window": window, **webhook_options(webhook_url, webhook_events)}
     places: Places | None = None
     if source is None:
         batch_run = _resumed(client, resume or "", target)
@@ -131,7 +132,7 @@ def run(
         batch_run = hand_in(client, given, options, progress=is_terminal() and not detach)
         places = None if given.as_it_is else given.places
     if detach:
-        typer.echo(json.dumps(batch_run.batch.to_dict(mode="json")) if as_json else batch_run.id)
+        say(json.dumps(batch_run.batch.to_dict(mode="json")) if as_json else batch_run.id)
         return
     with hints.telling(batch_run.id):
         batch = _watched(batch_run, target, places)
@@ -198,15 +199,15 @@ def _watched(batch_run: "BatchRun", target: Target | None, places: Places | None
     from raincheck.client import BatchFailed
 
     if not is_terminal():
-        typer.echo(batch_run.id, err=True)
+        say(batch_run.id, err=True)
     began = time.monotonic()
     try:
         follow(batch_run, target)
     except BatchFailed as failed:
         for told in _refusals(failed.errors[:_MOST_ERRORS], places):
-            typer.echo(told, err=True)
+            say(told, err=True)
         if (more := len(failed.errors) - _MOST_ERRORS) > 0:
-            typer.echo(f"and {more} more: raincheck batch status {failed.batch_id} --json", err=True)
+            say(f"and {more} more: raincheck batch status {failed.batch_id} --json", err=True)
         raise Problem(
             f"the input was refused, nothing was begun ({failed.batch_id})", Code.FAILED, "bad_input"
         ) from None
@@ -233,14 +234,14 @@ def _summary(batch: "Batch", seconds: float, target: Target | None) -> None:
     ends = ((name, getattr(counts, name)) for name in ("completed", "failed", "cancelled", "expired"))
     told = ", ".join(f"{number:,} {name}" for name, number in ends if number) or "nothing done"
     where = "" if target is None else f" → {target.output}"
-    typer.echo(f"{counts.total:,} requests in {length(seconds)}: {told}{where}", err=True)
+    say(f"{counts.total:,} requests in {length(seconds)}: {told}{where}", err=True)
 
 
 def _told(batch: "Batch", target: Target | None, hints: Hints, *, as_json: bool) -> Code:
     if as_json and target is not None:
-        typer.echo(json.dumps(batch.to_dict(mode="json"), ensure_ascii=False))
+        say(json.dumps(batch.to_dict(mode="json"), ensure_ascii=False))
     elif target is not None and target.errors.exists():
-        typer.echo(f"what failed is in {target.errors}; once more: {hints.again(target.errors)}", err=True)
+        say(f"what failed is in {target.errors}; once more: {hints.again(target.errors)}", err=True)
     return Code.OK if batch.counts.completed == batch.counts.total else Code.FAILED
 
 
@@ -262,7 +263,7 @@ class Retry:
                 refuse_foreign(file, self._names())
             wanted = names_in(failed) - done_in(earlier)
             if not wanted:
-                typer.echo("nothing failed, or all of it has completed since: there is nothing to do again", err=True)
+                say("nothing failed, or all of it has completed since: there is nothing to do again", err=True)
                 return Code.OK
             batch_run = self._begun(which, wanted) if resume is None else _followed(self.client, resume)
             with self.hints.telling(batch_run.id):

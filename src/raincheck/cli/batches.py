@@ -25,8 +25,9 @@ from raincheck.cli.batch_run import (
 )
 from raincheck.cli.exits import Code, Problem
 from raincheck.cli.options import AsJson, BaseUrl, BatchId, ErrorsFile
-from raincheck.cli.show import is_terminal, moment, print_table
+from raincheck.cli.show import is_terminal, moment, print_facts, print_table, say
 from raincheck.cli.talk import connect
+from raincheck.cli.webhooks_telling import webhook_facts
 from raincheck.core.clock import SECOND, now
 
 if TYPE_CHECKING:
@@ -50,16 +51,17 @@ def status(batch_id: BatchId, base_url: BaseUrl = None, as_json: AsJson = False)
     raincheck batch status batch_0199…
     raincheck batch status batch_0199… --json | jq .request_counts
     """
-    batch = _retrieved(connect(base_url), batch_id)
+    client = connect(base_url)
+    batch = _retrieved(client, batch_id)
     if as_json:
-        typer.echo(json.dumps(batch.to_dict(mode="json"), ensure_ascii=False))
+        say(json.dumps(batch.to_dict(mode="json"), ensure_ascii=False))
         return
-    for label, text in _facts(batch):
-        typer.echo(f"{label:<12}{text}")
+    url = getattr(getattr(batch, "raincheck", None), "webhook_url", None)
+    print_facts([*_facts(batch), *webhook_facts(client, batch.id, url)])
     for error in _errors(batch)[:_MOST_ERRORS]:
-        typer.echo(f"{'' if error.line is None else f'line {error.line}: '}{error.message}")
+        say(f"{'' if error.line is None else f'line {error.line}: '}{error.message}")
     if (more := len(_errors(batch)) - _MOST_ERRORS) > 0:
-        typer.echo(f"and {more} more: --json has them")
+        say(f"and {more} more: --json has them")
 
 
 @app.command("list")
@@ -78,7 +80,7 @@ def list_(
 
     batches = newest(connect(base_url), limit)
     if as_json:
-        typer.echo(json.dumps([each.to_dict(mode="json") for each in batches], ensure_ascii=False))
+        say(json.dumps([each.to_dict(mode="json") for each in batches], ensure_ascii=False))
         return
     rows = [(each.id, str(each.status), *_numbers(each), _asked(each)) for each in batches]
     print_table(("id", "status", "done", "not completed", ""), rows, empty="no batches")
@@ -101,7 +103,7 @@ def cancel(
     batch = _cancelled(client, batch_id)
     if wait:
         batch = _ended(client, batch)
-    typer.echo(json.dumps(batch.to_dict(mode="json")) if as_json else f"{batch.id} {batch.status}")
+    say(json.dumps(batch.to_dict(mode="json")) if as_json else f"{batch.id} {batch.status}")
 
 
 @app.command()
@@ -137,16 +139,16 @@ def results(
         ended = client.batches.wait(batch_id)
         save(client, ended, target)
         if as_json:
-            typer.echo(json.dumps(ended.to_dict(mode="json"), ensure_ascii=False))
+            say(json.dumps(ended.to_dict(mode="json"), ensure_ascii=False))
         return
     found = _results(client, batch_id, batch, after, follow=follow)
     if target is not None:
         write(found, target.output)
         if isinstance(batch, Batch):
-            typer.echo(f"{target.output} has what ended so far, failures too, in the order of ending", err=True)
+            say(f"{target.output} has what ended so far, failures too, in the order of ending", err=True)
         return
     for result in found:
-        typer.echo(as_line(result))
+        say(as_line(result))
 
 
 @app.command()
@@ -183,12 +185,10 @@ def estimate(
     except ValueError as error:
         raise Problem(str(error), Code.USAGE, "bad_input") from None
     if as_json:
-        typer.echo(json.dumps(told.to_dict(mode="json"), ensure_ascii=False))
+        say(json.dumps(told.to_dict(mode="json"), ensure_ascii=False))
         return
     time = "unknown: nothing was measured yet" if told.seconds is None else f"about {length(told.seconds)}"
-    typer.echo(
-        f"{'requests':<12}{told.requests:,}\n{'tokens in':<12}about {short(told.input_tokens)}\n{'time':<12}{time}"
-    )
+    say(f"{'requests':<12}{told.requests:,}\n{'tokens in':<12}about {short(told.input_tokens)}\n{'time':<12}{time}")
     if len(told.models) > 1:
         rows = [
             (one.model, f"{one.requests:,}", "" if one.seconds is None else length(one.seconds)) for one in told.models

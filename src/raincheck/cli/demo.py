@@ -14,7 +14,7 @@ from raincheck.cli.exits import Code, Problem
 from raincheck.cli.extras import need_local, need_server
 from raincheck.cli.model import pull_progress
 from raincheck.cli.options import AsJson, BaseUrl
-from raincheck.cli.show import console
+from raincheck.cli.show import console, visible
 from raincheck.cli.submit import first_model
 from raincheck.cli.talk import DEFAULT_URL, answer_text, connect
 
@@ -173,7 +173,7 @@ def _conclude(out: "Console", asked: Sequence[Asked], killed: bool, own: bool, t
     for each in asked:
         out.print(f"[bold]{escape(each.question)}[/]")
         text = answer_text(each.request.result) or str(each.request)
-        out.print(f"  {escape(' '.join(text.split()))}")
+        out.print(f"  {escape(visible(' '.join(text.split())))}")
     attempts = sum(each.request.attempt or 1 for each in asked)
     done = sum(each.request.status == "completed" for each in asked)
     survived = ", through one kill of the server" if killed else ""

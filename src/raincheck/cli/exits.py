@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import typer
 
+from raincheck.cli.show import say
 from raincheck.core.errors import RaincheckError
 
 if TYPE_CHECKING:
@@ -29,11 +30,15 @@ CODES = {
     Code.OK: "done; for a wait: every request completed",
     Code.FAILED: "it did not work; for a wait: one failed, was cancelled or expired",
     Code.USAGE: "the command was not understood",
-    Code.NOT_FOUND: "no request or key by that id",
+    Code.NOT_FOUND: "there is nothing by that id",
     Code.TIMEOUT: "still under way when the timeout was over",
     Code.UNREACHABLE: "the server cannot be reached",
     Code.INTERRUPTED: "stopped with Ctrl-C; requests go on",
 }
+
+
+_COMMANDS = {"GET /v1/webhook_event_types": "`raincheck webhooks events`"}
+"""What the server advises to call, and who sits at a terminal to run."""
 
 
 class Problem(Exception):
@@ -50,9 +55,9 @@ def end_badly(problem: Problem, *, as_json: bool) -> typer.Exit:
     """Say what went wrong on stderr; raise what comes back."""
     if as_json:
         told = {"error": {"message": problem.message, "code": problem.kind, "exit_code": int(problem.code)}}
-        typer.echo(json.dumps(told), err=True)
+        say(json.dumps(told), err=True)
     else:
-        typer.echo(f"raincheck: {problem.message}", err=True)
+        say(f"raincheck: {problem.message}", err=True)
     return typer.Exit(problem.code)
 
 
@@ -83,17 +88,20 @@ def _explain_client(error: Exception) -> Problem | None:
             hint = "start a server with `raincheck serve`, or point RAINCHECK_BASE_URL or --base-url at one"
             return Problem(f"cannot reach {url}: {hint}", Code.UNREACHABLE, "unreachable")
         case openai.NotFoundError():
-            return Problem(_said(error), Code.NOT_FOUND, error.code or "not_found")
+            return Problem(words_of(error), Code.NOT_FOUND, error.code or "not_found")
         case openai.APIStatusError():
-            return Problem(_said(error), Code.FAILED, error.code or f"http_{error.status_code}")
+            return Problem(words_of(error), Code.FAILED, error.code or f"http_{error.status_code}")
         case openai.OpenAIError():
             return Problem(str(error), Code.FAILED)
         case _:
             return None
 
 
-def _said(error: "APIStatusError") -> str:
-    """The server's own words, without the status and the JSON around them."""
+def words_of(error: "APIStatusError") -> str:
+    """The server's own words, without the status and the JSON around them; calls it names as commands."""
     body = cast("object", error.body)
     body = cast("dict[str, object]", body) if isinstance(body, dict) else {}
-    return str(body.get("message") or error.message)
+    told = str(body.get("message") or error.message)
+    for call, command in _COMMANDS.items():
+        told = told.replace(call, command)
+    return told

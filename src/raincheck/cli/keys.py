@@ -7,7 +7,7 @@ import typer
 
 from raincheck.cli.options import AsJson, Config, Name, StoreUrl, Tenant
 from raincheck.cli.record import in_record
-from raincheck.cli.show import moment, print_table
+from raincheck.cli.show import moment, print_table, say
 from raincheck.core.clock import now, seconds
 from raincheck.core.units import parse_size
 
@@ -69,11 +69,11 @@ def create(
 
     key = in_record(make, store, config)
     if as_json:
-        typer.echo(json.dumps(_as_dict(key) | {"key": secret}))
+        say(json.dumps(_as_dict(key) | {"key": secret}))
         return
-    typer.echo(secret)
-    typer.echo(f"This is the only time it is shown. Tenant {key.tenant}, id {key.id}. To use it:", err=True)
-    typer.echo(f"  export RAINCHECK_API_KEY={secret}", err=True)
+    say(secret)
+    say(f"This is the only time it is shown. Tenant {key.tenant}, id {key.id}. To use it:", err=True)
+    say(f"  export RAINCHECK_API_KEY={secret}", err=True)
 
 
 @app.command("list")
@@ -90,7 +90,7 @@ def list_(store: StoreUrl = None, config: Config = None, as_json: AsJson = False
 
     keys = in_record(look, store, config)
     if as_json:
-        typer.echo(json.dumps([_as_dict(key) for key in keys]))
+        say(json.dumps([_as_dict(key) for key in keys]))
         return
     rows = [
         (key.id, key.name, f"{key.hint}…", key.tenant, ",".join(sorted(key.scopes)), moment(seconds(key.created_at)),
@@ -117,7 +117,7 @@ def revoke(
         return await record.registry.revoke_key(key_id)
 
     key = in_record(undo, store, config)
-    typer.echo(json.dumps(_as_dict(key)) if as_json else f"revoked {key.id} ({key.name}, tenant {key.tenant})")
+    say(json.dumps(_as_dict(key)) if as_json else f"revoked {key.id} ({key.name}, tenant {key.tenant})")
 
 
 def _size(text: str | None) -> int | None:

@@ -12,7 +12,7 @@ import typer
 from raincheck.cli.extras import settings_for
 from raincheck.cli.options import AsJson, Config, ItsName, StoreUrl, refuse_dropped, value_or_none
 from raincheck.cli.record import in_record
-from raincheck.cli.show import print_table
+from raincheck.cli.show import print_table, say
 from raincheck.cli.standing import COLUMNS, as_dict, limits_of, row, state_of
 from raincheck.core.clock import FOREVER, now
 from raincheck.core.units import CONCURRENCY, PER_MINUTE, parse_duration
@@ -52,7 +52,7 @@ def family(scope: "Scope", example: str) -> typer.Typer:
     def list_(store: StoreUrl = None, config: Config = None, as_json: AsJson = False) -> None:
         lines = in_record(lambda record: _look(record, scope), store, config, existing=True)
         if as_json:
-            typer.echo(json.dumps([as_dict(*line) for line in lines]))
+            say(json.dumps([as_dict(*line) for line in lines]))
         else:
             print_table(COLUMNS[scope], [row(*line) for line in lines], empty=EMPTY[scope])
 
@@ -164,7 +164,7 @@ async def _look_for(record: "Store", scope: "Scope", name: str, config: str | No
         if throttle.name == name:
             return throttle
     if scope == "queue" or all(name != each.name for each in settings_for(config, {}).upstreams):
-        typer.echo(f"raincheck: {UNHEARD_OF[scope].format(name=name)}", err=True)
+        say(f"raincheck: {UNHEARD_OF[scope].format(name=name)}", err=True)
     return Throttle(scope=scope, name=name)
 
 
@@ -177,10 +177,10 @@ async def _throttle(registry: "Registry", scope: "Scope", name: str) -> "Throttl
 
 def _show(throttle: "Throttle", as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(as_dict(throttle)))
+        say(json.dumps(as_dict(throttle)))
     else:
         facts = [limits_of(throttle) or "no limits", state_of(throttle) or "not paused"]
-        typer.echo(f"{throttle.name}: {', '.join(facts)}")
+        say(f"{throttle.name}: {', '.join(facts)}")
 
 
 def _length(text: str) -> int:

@@ -20,6 +20,7 @@ from raincheck.cli import (
     tenants,
     videos,
     wait,
+    webhooks,
     work,
     workers,
 )
@@ -97,6 +98,7 @@ app.command("check")(check.check)
 app.command("workers")(workers.workers)
 app.add_typer(batches.app, name="batch")
 app.add_typer(videos.app, name="videos")
+app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(limits.queues, name="queues")
 app.add_typer(limits.upstreams, name="upstreams")
 app.add_typer(keys.app, name="keys")

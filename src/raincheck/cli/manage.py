@@ -1,8 +1,7 @@
 """`raincheck cancel` and `raincheck requeue`: change what becomes of a request."""
 
-import typer
-
 from raincheck.cli.options import AsJson, BaseUrl, Ids, OneId
+from raincheck.cli.show import say
 from raincheck.cli.talk import connect, print_record
 
 
@@ -19,7 +18,7 @@ def cancel(ids: Ids, base_url: BaseUrl = None, as_json: AsJson = False) -> None:
         if as_json:
             print_record(request)
         else:
-            typer.echo(f"{request.id} {request.status}")
+            say(f"{request.id} {request.status}")
 
 
 def requeue(request_id: OneId, base_url: BaseUrl = None, as_json: AsJson = False) -> None:
@@ -32,4 +31,4 @@ def requeue(request_id: OneId, base_url: BaseUrl = None, as_json: AsJson = False
     if as_json:
         print_record(request)
     else:
-        typer.echo(request.id)
+        say(request.id)

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,16 +16,13 @@ def _remember(ctx: typer.Context, asked: bool) -> bool:
     return asked
 
 
-def _id(given: str) -> str:
-    if not given.strip(" .") or "/" in given:
-        raise typer.BadParameter("must be the id of a request, as in req_0199…")
-    return given.strip()
+def _id_of(what: str, example: str) -> Callable[[str], str]:
+    def read(given: str) -> str:
+        if not given.strip(" .") or "/" in given:
+            raise typer.BadParameter(f"must be the id of {what}, as in {example}")
+        return given.strip()
 
-
-def _batch_id(given: str) -> str:
-    if not given.strip(" .") or "/" in given:
-        raise typer.BadParameter("must be the id of a batch, as in batch_0199…")
-    return given.strip()
+    return read
 
 
 def _name(given: str) -> str:
@@ -53,6 +51,25 @@ def refuse_dropped(ctx: typer.Context) -> None:
 def said(**given: object) -> dict[str, Any]:
     """Of these options those that were given; what was not is left to the server."""
     return {name: value for name, value in given.items() if value is not None and value != {}}
+
+
+def words(given: list[str] | None, option: str) -> list[str] | None:
+    """The words of an option that takes several between commas, and may be repeated; None when it was not given."""
+    if not given:
+        return None
+    found = [word.strip() for text in given for word in text.split(",") if word.strip()]
+    if not found:
+        raise typer.BadParameter("names nothing: give words, with commas between, or leave it out", param_hint=option)
+    return found
+
+
+def webhook_options(url: str | None, events: list[str] | None, include_result: bool = False) -> dict[str, Any]:
+    """What a submit says of its webhook."""
+    named = words(events, "--webhook-events")
+    for option, was_given in (("--webhook-events", named), ("--include-result", include_result)):
+        if was_given and url is None:
+            raise typer.BadParameter("says something of a webhook: give --webhook-url too", param_hint=option)
+    return said(webhook_url=url, webhook_events=named, include_result=include_result or None)
 
 
 def value_or_none(text: str, unit: Unit, parameter: str) -> Any:
@@ -99,18 +116,47 @@ ModelPath = Annotated[
     typer.Option("--model-path", metavar="GGUF", help="A model file to serve instead of the embedded model."),
 ]
 Timeout = Annotated[str, typer.Option("--timeout", metavar="DURATION", help="How long to wait: 30s, 10m, 1h.")]
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of requests.", parser=_id, show_default=False)]
-OneId = Annotated[str, typer.Argument(metavar="ID", help="The id of a request.", parser=_id, show_default=False)]
-BatchId = Annotated[str, typer.Argument(metavar="ID", help="The id of a batch.", parser=_batch_id, show_default=False)]
+_request_id = _id_of("a request", "req_0199…")
+_endpoint_id = _id_of("an endpoint", "we_0199…")
+_delivery_id = _id_of("a delivery", "whd_0199…")
+Ids = Annotated[
+    list[str], typer.Argument(metavar="ID...", help="Ids of requests.", parser=_request_id, show_default=False)
+]
+OneId = Annotated[
+    str, typer.Argument(metavar="ID", help="The id of a request.", parser=_request_id, show_default=False)
+]
+BatchId = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="The id of a batch.", parser=_id_of("a batch", "batch_0199…"), show_default=False
+    ),
+]
+EndpointId = Annotated[
+    str, typer.Argument(metavar="ID", help="The id of an endpoint.", parser=_endpoint_id, show_default=False)
+]
+MaybeEndpointId = Annotated[
+    str | None, typer.Argument(metavar="ID", help="The id of an endpoint.", parser=_endpoint_id, show_default=False)
+]
+DeliveryId = Annotated[
+    str, typer.Argument(metavar="ID", help="The id of a delivery.", parser=_delivery_id, show_default=False)
+]
+MaybeDeliveryId = Annotated[
+    str | None, typer.Argument(metavar="ID", help="The id of a delivery.", parser=_delivery_id, show_default=False)
+]
 Name = Annotated[str, typer.Argument(help="What the key is for.", parser=_name, metavar="NAME")]
 ItsName = Annotated[str, typer.Argument(parser=_name, metavar="NAME")]
 Tenant = Annotated[str, typer.Option(help="Whose requests it sees.", parser=_name, metavar="NAME")]
 Tier = Annotated[
     Literal["priority", "default", "flex", "batch"] | None, typer.Option(help="How soon, against other requests.")
 ]
-WebhookUrl = Annotated[
-    str | None, typer.Option(metavar="URL", help="Recorded with the request; nothing is sent there yet.")
+WebhookUrl = Annotated[str | None, typer.Option(metavar="URL", help="Where to tell of its end.")]
+WebhookEvents = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="WORDS", help="What to tell there: processing,progress,completed,failed,… [default: every end]"
+    ),
 ]
+IncludeResult = Annotated[bool, typer.Option("--include-result", help="Send the result there too, if it is small.")]
 IdempotencyKey = Annotated[
     str | None,
     typer.Option(metavar="KEY", help="The same key and body give the same request again.", parser=_header),

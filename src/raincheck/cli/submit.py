@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from raincheck.cli.exits import Code, Problem
-from raincheck.cli.options import AsJson, BaseUrl, IdempotencyKey, Tier, Timeout, WebhookUrl, said
+from raincheck.cli.options import (
+    AsJson,
+    BaseUrl,
+    IdempotencyKey,
+    IncludeResult,
+    Tier,
+    Timeout,
+    WebhookEvents,
+    WebhookUrl,
+    said,
+    webhook_options,
+)
+from raincheck.cli.show import say
 from raincheck.cli.talk import connect, print_record
 from raincheck.cli.wait import seconds_of, wait_for_all
 
@@ -40,6 +52,8 @@ def submit(
     not_before: Annotated[str | None, typer.Option(metavar="TIME", help="Do not start before that time.")] = None,
     metadata: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label; may be repeated.")] = None,
     webhook_url: WebhookUrl = None,
+    webhook_events: WebhookEvents = None,
+    include_result: IncludeResult = False,
     max_attempts: Annotated[int | None, typer.Option(min=1, help="How many tries it gets.")] = None,
     idempotency_key: IdempotencyKey = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait and print the answer.")] = False,
@@ -54,12 +68,13 @@ def submit(
     raincheck submit "Write a poem about rain" --max-tokens 200 --tier flex
     cat long.txt | raincheck submit - --system "Summarise this." --expires-in 1h
     raincheck submit --file body.json --path /embeddings
+    raincheck submit "Hello?" --webhook-url https://example.com/hook --webhook-events completed,failed
     """
     patience = seconds_of(timeout, "--timeout")
     options = said(
-        webhook_url=webhook_url,
-        not_before=_time(not_before, "--not-before"),
-        deadline=_time(deadline, "--deadline"),
+        **webhook_options(webhook_url, webhook_events, include_result),
+        not_before=None if not_before is None else time_of(not_before, "--not-before"),
+        deadline=None if deadline is None else time_of(deadline, "--deadline"),
         expires_in=None if expires_in is None else seconds_of(expires_in, "--expires-in"),
         max_attempts=max_attempts,
         idempotency_key=idempotency_key,
@@ -73,12 +88,12 @@ def submit(
     ticket = client.requests.submit(path=path, body=body, **options)
     if wait:
         if not as_json:
-            typer.echo(ticket.id, err=True)
+            say(ticket.id, err=True)
         raise typer.Exit(wait_for_all(client, [ticket.id], patience, as_json=as_json))
     if as_json:
         print_record(ticket.request)
     else:
-        typer.echo(ticket.id)
+        say(ticket.id)
 
 
 def _body(prompt: str | None, file: str | None, system: str | None, path: str) -> dict[str, Any]:
@@ -128,10 +143,8 @@ def _metadata(pairs: list[str]) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
-def _time(text: str | None, option: str) -> float | None:
+def time_of(text: str, option: str) -> float:
     """Unix seconds of a time given as such, or with date and zone."""
-    if text is None:
-        return None
     with suppress(ValueError):
         return _unix_seconds(text)
     told = "must be Unix seconds or an RFC 3339 time with its zone, as in 2027-01-31T12:00:00Z"

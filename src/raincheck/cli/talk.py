@@ -4,12 +4,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
-import typer
-
 from raincheck.cli.exits import Code, Problem
+from raincheck.cli.show import say
 
 if TYPE_CHECKING:
-    from raincheck.client import Raincheck, Request
+    from openai import BaseModel
+
+    from raincheck.client import Raincheck
 
 DEFAULT_URL = "http://127.0.0.1:8421"
 
@@ -30,9 +31,14 @@ def connect(base_url: str | None) -> "Raincheck":
         raise Problem(f"the server's URL {base_url!r} is none: {error}", Code.USAGE, "usage") from None
 
 
-def print_record(request: "Request") -> None:
+def print_record(record: "BaseModel") -> None:
     """The whole record as one line of JSON."""
-    typer.echo(json.dumps(request.to_dict(mode="json"), ensure_ascii=False))
+    say(json.dumps(record.to_dict(mode="json"), ensure_ascii=False))
+
+
+def print_records(records: "Sequence[BaseModel]") -> None:
+    """All of them as one list."""
+    say(json.dumps([record.to_dict(mode="json") for record in records], ensure_ascii=False))
 
 
 def answer_text(result: object) -> str:

@@ -7,7 +7,7 @@ import typer
 
 from raincheck.cli.options import AsJson, Config, ItsName, StoreUrl, refuse_dropped, value_or_none
 from raincheck.cli.record import in_record
-from raincheck.cli.show import print_table
+from raincheck.cli.show import print_table, say
 from raincheck.core.units import SIZE, whole
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def list_(
 
     found = in_record(look, store, config, existing=True)
     if as_json:
-        typer.echo(json.dumps([_as_dict(tenant) for tenant in found]))
+        say(json.dumps([_as_dict(tenant) for tenant in found]))
     else:
         print_table(COLUMNS, [_row(tenant) for tenant in found], empty="no tenants")
 
@@ -93,17 +93,17 @@ def set_(
 
         if name not in {"default", *(key.tenant for key in await record.registry.keys())}:
             # It may be a slip of the pen.
-            typer.echo(f"raincheck: tenant {name!r} has no key yet; when it has one, this holds for it", err=True)
+            say(f"raincheck: tenant {name!r} has no key yet; when it has one, this holds for it", err=True)
         tenant = replace(await record.registry.tenant(name), **changes)
         await record.registry.put_tenant(tenant)
         return tenant
 
     tenant = in_record(work, store, config)
     if as_json:
-        typer.echo(json.dumps(_as_dict(tenant)))
+        say(json.dumps(_as_dict(tenant)))
     else:
         told = ", ".join(f"{column} {cell}" for column, cell in zip(COLUMNS[1:], _row(tenant)[1:], strict=True) if cell)
-        typer.echo(f"{tenant.name}: {told}")
+        say(f"{tenant.name}: {told}")
 
 
 def _row(tenant: "Tenant") -> tuple[str, ...]:

@@ -8,8 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raincheck.cli.exits import Code, Problem
-from raincheck.cli.options import AsJson, BaseUrl, IdempotencyKey, OneId, Tier, Timeout, WebhookUrl, said
-from raincheck.cli.show import is_terminal
+from raincheck.cli.options import (
+    AsJson,
+    BaseUrl,
+    IdempotencyKey,
+    IncludeResult,
+    OneId,
+    Tier,
+    Timeout,
+    WebhookEvents,
+    WebhookUrl,
+    said,
+    webhook_options,
+)
+from raincheck.cli.show import is_terminal, say
 from raincheck.cli.talk import connect
 from raincheck.cli.wait import seconds_of
 
@@ -52,6 +64,8 @@ def generate(
     timeout: Timeout = "10m",
     tier: Tier = None,
     webhook_url: WebhookUrl = None,
+    webhook_events: WebhookEvents = None,
+    include_result: IncludeResult = False,
     idempotency_key: IdempotencyKey = None,
     base_url: BaseUrl = None,
     as_json: AsJson = False,
@@ -72,7 +86,7 @@ def generate(
         seed=seed,
         image=image,
         service_tier=tier,
-        webhook_url=webhook_url,
+        **webhook_options(webhook_url, webhook_events, include_result),
         idempotency_key=idempotency_key,
     )
     client = connect(base_url)
@@ -90,6 +104,8 @@ def edit(
     timeout: Timeout = "10m",
     tier: Tier = None,
     webhook_url: WebhookUrl = None,
+    webhook_events: WebhookEvents = None,
+    include_result: IncludeResult = False,
     idempotency_key: IdempotencyKey = None,
     base_url: BaseUrl = None,
     as_json: AsJson = False,
@@ -105,7 +121,7 @@ def edit(
         video=video,
         model=model,
         service_tier=tier,
-        webhook_url=webhook_url,
+        **webhook_options(webhook_url, webhook_events, include_result),
         idempotency_key=idempotency_key,
     )
     client = connect(base_url)
@@ -125,6 +141,8 @@ def extend(
     timeout: Timeout = "10m",
     tier: Tier = None,
     webhook_url: WebhookUrl = None,
+    webhook_events: WebhookEvents = None,
+    include_result: IncludeResult = False,
     idempotency_key: IdempotencyKey = None,
     base_url: BaseUrl = None,
     as_json: AsJson = False,
@@ -141,7 +159,7 @@ def extend(
         seconds=seconds,
         seed=seed,
         service_tier=tier,
-        webhook_url=webhook_url,
+        **webhook_options(webhook_url, webhook_events, include_result),
         idempotency_key=idempotency_key,
     )
     client = connect(base_url)
@@ -173,7 +191,7 @@ def download(
             f"{output / there[0]} is there already: give another folder, or --output with a name", Code.FAILED
         )
     for name in wanted:
-        typer.echo(_saved(output, lambda name=name: client.requests.download(request_id, name, output, progress=True)))
+        say(_saved(output, lambda name=name: client.requests.download(request_id, name, output, progress=True)))
 
 
 def _finish(
@@ -194,17 +212,17 @@ def _finish(
         raise Problem(str(error), Code.USAGE, "usage") from None
     if wait or output is not None:
         if not as_json and not is_terminal():  # Else it stands above the bar.
-            typer.echo(video.id, err=True)
+            say(video.id, err=True)
         try:
             video = client.videos.wait(video, timeout=patience, progress=is_terminal())
         except KeyboardInterrupt:
-            typer.echo(f"\nstopped waiting; the work goes on: raincheck download {video.id}", err=True)
+            say(f"\nstopped waiting; the work goes on: raincheck download {video.id}", err=True)
             raise
     saved = None if output is None else _saved(output, lambda: client.videos.download(video, output, progress=True))
     if as_json:
-        typer.echo(json.dumps(video.to_dict(mode="json") | ({} if saved is None else {"saved": str(saved)})))
+        say(json.dumps(video.to_dict(mode="json") | ({} if saved is None else {"saved": str(saved)})))
     else:
-        typer.echo(saved or (video.url if wait else None) or video.id)
+        say(saved or (video.url if wait else None) or video.id)
 
 
 def _saved(output: Path, fetch: Callable[[], Path]) -> Path:

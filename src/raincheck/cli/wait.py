@@ -10,7 +10,7 @@ import typer
 
 from raincheck.cli.exits import Code
 from raincheck.cli.options import AsJson, BaseUrl, Ids, OneId, Timeout
-from raincheck.cli.show import console, is_terminal
+from raincheck.cli.show import console, is_terminal, say, visible
 from raincheck.cli.talk import answer_text, connect, print_record
 from raincheck.core.clock import SECOND
 from raincheck.core.units import parse_duration
@@ -57,11 +57,11 @@ def wait_for_all(client: "Raincheck", ids: Sequence[str], patience: float, *, as
         except WaitTimeout as late:
             if as_json:
                 print_record(late.request)
-            typer.echo(f"raincheck: {late}", err=True)
+            say(f"raincheck: {late}", err=True)
             worst = Code.TIMEOUT
             continue
         except KeyboardInterrupt:
-            typer.echo(f"\nstopped waiting; the work goes on: raincheck wait {' '.join(ids)}", err=True)
+            say(f"\nstopped waiting; the work goes on: raincheck wait {' '.join(ids)}", err=True)
             raise
         if request.status != "completed":
             worst = max(worst, Code.FAILED)
@@ -94,21 +94,21 @@ def _print_end(request: "Request", as_json: bool) -> None:
     if as_json:
         print_record(request)
     elif request.status == "completed":
-        typer.echo(answer_text(request.result))
+        say(answer_text(request.result))
     else:
-        typer.echo(f"raincheck: {request}", err=True)
+        say(f"raincheck: {request}", err=True)
 
 
 @contextmanager
 def _status_line() -> "Generator[Callable[[Request], None]]":
     """Tells how a request stands: on one live line of a terminal, else on a line for each change."""
     if not is_terminal():
-        yield lambda request: typer.echo(str(request), err=True)
+        yield lambda request: say(request, err=True)
         return
     from rich.markup import escape
 
     with console(stderr=True).status("asking…") as line:
-        yield lambda request: line.update(escape(str(request)))
+        yield lambda request: line.update(escape(visible(str(request))))
 
 
 def seconds_of(text: str, option: str) -> float:
@@ -119,7 +119,7 @@ def seconds_of(text: str, option: str) -> float:
 
 
 def _print_json(event: "Event") -> None:
-    typer.echo(json.dumps({"type": event.type, "id": event.id, "data": event.data}, ensure_ascii=False))
+    say(json.dumps({"type": event.type, "id": event.id, "data": event.data}, ensure_ascii=False))
 
 
 class _Reader:
@@ -134,17 +134,17 @@ class _Reader:
             self._text(event)
         elif (request := event.request) is not None:
             if self._wrote:
-                typer.echo()
-            typer.echo(str(request), err=True)
+                say()
+            say(request, err=True)
             if request.status == "completed" and not self._wrote:
-                typer.echo(answer_text(request.result))
+                say(answer_text(request.result))
             self._wrote = False
 
     def _text(self, event: "Event") -> None:
         attempt = (event.id or "").partition("-")[0]
         if self._wrote and attempt != self._attempt:
-            typer.echo()
-            typer.echo(f"attempt {attempt} begins anew:", err=True)
+            say()
+            say(f"attempt {attempt} begins anew:", err=True)
         self._attempt = attempt
         self._wrote = self._wrote or bool(event.text)
-        typer.echo(event.text, nl=False)
+        say(event.text, nl=False)
