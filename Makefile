@@ -34,7 +34,7 @@ check: setup ## Format, lint, strict types, import floors, tests
 bench: setup ## Measure each speed goal against its baseline in the same run
 	$(RUN)python -m bench $(ARGS)
 
-clients: setup ## Run batch clients from the package index, unmodified, against a fresh server
+clients: setup ## Run clients and webhook receivers from the package indexes, unmodified, against a fresh server
 	$(RUN)python -m tests.clients
 
 clean: ## Remove what the other targets made

@@ -1,6 +1,6 @@
-"""Runs the batch clients of others against a fresh server: `python -m tests.clients`, or `make clients`.
+"""Runs clients and receivers of others against a fresh server: `python -m tests.clients`, or `make clients`.
 
-It is no part of the suite, since it fetches those clients from the package index, into an environment of their own.
+It is no part of the suite, since it fetches them from the package indexes, into environments of their own.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.clients.webhook_clients import check_webhooks
 from tests.stories.processes import HOUSE, Server, an_upstream, free_port
 
 SCRIPT = Path(__file__).with_name("batch_clients.py")
@@ -18,6 +19,7 @@ UV = Path(sys.executable).with_name("uv")
 async def main() -> int:
     with tempfile.TemporaryDirectory(prefix="raincheck-clients-") as name:
         folder = Path(name)
+        (folder / "raincheck.toml").write_text('[webhooks]\nallow = ["127.0.0.1"]\n')
         async with an_upstream(folder) as upstream:
             server = Server(folder, upstream, free_port())
             process = await server.start()
@@ -38,7 +40,7 @@ async def main() -> int:
                 cwd=HOUSE,
                 env=environment,
             )
-            failed = await clients.wait()
+            failed = await clients.wait() + await check_webhooks(server.base_url, folder)
             await process.terminate()
     return failed
 
