@@ -156,24 +156,38 @@ def load(folder: Path) -> Generator[Load]:
 
 @contextmanager
 def server(
-    folder: Path, behind: Upstream, store: Path | str, *, max_concurrency: int = 32, options: Sequence[str] = ()
+    folder: Path,
+    behind: Upstream,
+    store: Path | str,
+    *,
+    max_concurrency: int = 32,
+    options: Sequence[str] = (),
+    environment: Mapping[str, str] = AT_ONCE,
 ) -> Generator[Site]:
     """`raincheck serve`, ready."""
-    child = start_server(folder, behind, store, max_concurrency=max_concurrency, options=options)
+    child = start_server(
+        folder, behind, store, max_concurrency=max_concurrency, options=options, environment=environment
+    )
     with _stopped(child):
         child.hear()
         yield child
 
 
 def start_server(
-    folder: Path, behind: Upstream, store: Path | str, *, max_concurrency: int = 32, options: Sequence[str] = ()
+    folder: Path,
+    behind: Upstream,
+    store: Path | str,
+    *,
+    max_concurrency: int = 32,
+    options: Sequence[str] = (),
+    environment: Mapping[str, str] = AT_ONCE,
 ) -> Site:
     """`raincheck serve`, just started; its first line says when it is ready."""
     port = _free_port()
     child = Site(
         [RAINCHECK, "serve", "--json", "--port", str(port), *_shared(behind, store, max_concurrency), *options],
         folder,
-        environment=AT_ONCE,
+        environment={**AT_ONCE, **environment},
     )
     child.port = port
     return child

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.rows import backlog, batches, cluster, flat, latency, lives, reads, submits, waiters
+from bench.rows import backlog, batches, cluster, flat, latency, lives, reads, submits, waiters, webhooks
 from bench.setting import Setting
 from bench.stats import Row
 
@@ -29,5 +29,7 @@ MEASURES = {
     "flat-pg": Measure("operations of PostgreSQL with very many pending or waiting rows against few", flat.postgres),
     "batch": Measure("a batch of very many lines on SQLite: checking, result files, memory, others", batches.sqlite),
     "batch-pg": Measure("the same on PostgreSQL", batches.postgres),
+    "webhooks": Measure("webhooks to one receiver against bare posts, on SQLite", webhooks.sqlite),
+    "hooks-pg": Measure("the same on PostgreSQL", webhooks.postgres),
     "workers": Measure("lives with one API process and 2 and 4 worker processes against 1", cluster.workers),
 }
