@@ -11,7 +11,7 @@ import ast
 import inspect
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -140,33 +140,42 @@ PATHS = ("/chat/completions", "/completions", "/embeddings", "/responses", "/ima
 
 def events_page() -> str:
     from raincheck.core.batches import BatchStatus
-    from raincheck.core.events import event_type
+    from raincheck.core.events import ENDPOINT_DISABLED, PROCESSING, PROGRESS, event_type, moment_type
     from raincheck.core.operations import operation_of
     from raincheck.core.status import FINAL, Status
+
+    def listed(names: Iterable[str]) -> str:
+        return ", ".join(f"`{name}`" for name in dict.fromkeys(names))
+
+    def ends(what: str, of: str = "") -> str:
+        whole = [event_type(what, status, of=of) for status in Status if status in FINAL]
+        return listed([*whole, event_type(what, Status.COMPLETED, incomplete=True, of=of)])
+
+    def moments(what: str, of: str = "") -> str:
+        return listed(moment_type(what, moment, of=of) for moment in (PROCESSING, PROGRESS))
 
     lines = [
         PRINTED,
         *_text("""
             # Events
 
-            One end, one event: it is written in the transaction that ends the request or the batch, and named
+            One end, one event: it is written in the transaction that ends the request or the batch, and told to the
+            `webhook_url` of what ended and to the tenant's endpoints that subscribed to its type or to `*`
+            ([webhooks](../howto/webhooks.md)). That work has begun, and how far it is, is told to those alone who named
+            that moment; `*` does not mean these.
 
-                <operation>.<status>
-
-            **Nothing delivers events yet.** Webhook delivery comes in a later release; until then a `webhook_url` is
-            checked, recorded with the event, and not called. Follow a request with
-            [`GET /v1/requests/{id}/events`](http.md#follow-a-request) instead.
-
-            | Posted to, below `/v1` | Operation | Events |
+            | Submitted as | Ends | On the way |
             |---|---|---|
         """),
     ]
-    for path in PATHS:
-        operation = operation_of(path)
-        names = ", ".join(f"`{event_type(operation, status)}`" for status in Status if status in FINAL)
-        lines.append(f"| `{path}` | `{operation}` | {names} |")
-    endings = ", ".join(f"`batch.{status}`" for status in BatchStatus if status.final)
-    lines.append(f"| `/batches` | (a whole batch; its rows have their own) | {endings} |")
+    rows = [(f"`{path}`", operation_of(path), "") for path in PATHS if path not in {"/responses", "/videos"}]
+    rows += [("`/responses`", "response", "resp_"), ("`/videos`, in OpenAI's words", "video.generation", "video_")]
+    natively = ("/videos/generations", "/videos/edits", "/videos/extensions")
+    rows += [(f"`{path}`, in native or xAI's words", operation_of(path), "") for path in natively]
+    lines += [f"| {shown} | {ends(what, of)} | {moments(what, of)} |" for shown, what, of in rows]
+    endings = listed(f"batch.{status}" for status in BatchStatus if status.final)
+    lines.append(f"| `/batches` | {endings} (a whole batch; its lines tell nobody) | |")
+    lines.append(f"| (an endpoint that was disabled) | `{ENDPOINT_DISABLED}` | |")
     other = operation_of("/audio/speech")
     lines += ["", "Any other path is its own operation, with dots for slashes:"]
     lines += [f"`/audio/speech` is `{other}` and may end as `{event_type(other, Status.COMPLETED)}`."]
@@ -396,6 +405,15 @@ LOG_EVENTS = {
     "stray.left": "A remote job that nobody wants could not be stopped for a day, and is left alone from now on.",
     "upstream.down": "An upstream could not be reached; it is probed until it answers.",
     "upstream.up": "An upstream that was down answers again.",
+    "webhook.crashed": "A delivery met an error nobody expected; it is tried again.",
+    "webhook.delivered": "A receiver took a webhook.",
+    "webhook.endpoint_disabled": "A webhook endpoint was given up: it answered 410, or nothing has arrived there for "
+    "`webhooks.disable_after`.",
+    "webhook.failed": "A webhook was given up: its attempts are used up, or may not be made. Its log says why.",
+    "webhook.lost": "An attempt to deliver ended after its lease was lost; it may come to its receiver twice.",
+    "webhook.retried": "An attempt to deliver failed and another will follow.",
+    "webhook.sealed": "Signing secrets cannot be opened: `RAINCHECK_SEALING_KEY` is not what it was. Said once an hour "
+    "at most; deliveries are tried again meanwhile.",
     "worker.started": "`raincheck work` takes requests, under the name in `raincheck workers`.",
 }
 
