@@ -55,5 +55,5 @@ def test_the_command_line_works_without_the_servers_packages() -> None:
 
 @pytest.mark.slow("starts an interpreter that imports the whole server")
 def test_a_server_never_loads_the_client() -> None:
-    code = "import raincheck.app, sys; print('openai' in sys.modules)"
+    code = "import raincheck.process, sys; print('openai' in sys.modules)"
     assert without((), code) == "False"

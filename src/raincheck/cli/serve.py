@@ -64,8 +64,8 @@ def serve(
     need_store(settings.store_url)
     if not no_worker and any(upstream.kind == "local" for upstream in settings.upstreams):
         need_local()
-    app_module = load_app()
-    role = app_module.Role.DESK if no_worker else app_module.Role.SERVER
+    process = load_process()
+    role = process.Role.DESK if no_worker else process.Role.SERVER
     greeting = set[asyncio.Task[None]]()
     with ExitStack() as pulling:
         progress = pulling.enter_context(pull_progress())
@@ -74,20 +74,20 @@ def serve(
             pulling.close()
             greeting.add(asyncio.ensure_future(_greet(app, as_json)))
 
-        code = app_module.serve(settings, role, on_ready=on_ready, on_pull=progress)
+        code = process.serve(settings, role, on_ready=on_ready, on_pull=progress)
     raise typer.Exit(code)
 
 
-def load_app() -> ModuleType:
-    """`raincheck.app`, imported without looking for garbage on the way: there is none, and that saves a quarter."""
+def load_process() -> ModuleType:
+    """`raincheck.process`, imported without looking for garbage on the way: there is none, and that saves a quarter."""
     import gc
 
     gc.disable()
     try:
-        from raincheck import app
+        from raincheck import process
     finally:
         gc.enable()
-    return app
+    return process
 
 
 async def _greet(app: "App", as_json: bool) -> None:

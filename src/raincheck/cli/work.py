@@ -9,7 +9,7 @@ import typer
 from raincheck.cli.extras import need_local, need_server, need_store, settings_for
 from raincheck.cli.model import pull_progress
 from raincheck.cli.options import AsJson, Config, MaxConcurrency, ModelPath, StoreUrl, Upstreams
-from raincheck.cli.serve import load_app, server_url, standing, upstreams_of
+from raincheck.cli.serve import load_process, server_url, standing, upstreams_of
 from raincheck.cli.show import console
 from raincheck.core.units import without_password
 
@@ -61,7 +61,7 @@ def work(
             pulling.close()
             _greet(app, listens=port is not None, as_json=as_json)
 
-        code = load_app().work(settings, port=port, on_ready=on_ready, on_pull=progress)
+        code = load_process().work(settings, port=port, on_ready=on_ready, on_pull=progress)
     raise typer.Exit(code)
 
 
