@@ -4,6 +4,7 @@ import hmac
 import io
 import subprocess
 import sys
+from collections.abc import Callable
 from inspect import getdoc
 from math import inf
 from typing import Any
@@ -59,20 +60,21 @@ def test_what_openai_verifies_is_verified_here_too() -> None:
     assert theirs.id == verify(BODY, headers, SECRET).id
 
 
-PLAIN = signed(BODY)
-SHAPES: dict[str, Any] = {
-    "title case": {name.title(): value for name, value in PLAIN.items()},
-    "bytes": {name.upper().encode(): value.encode() for name, value in PLAIN.items()},
-    "pairs of bytes": [(name.encode(), value.encode()) for name, value in PLAIN.items()],
-    "wsgiref": WsgiHeaders(list(PLAIN.items())),
-    "WSGI environment": {"wsgi.input": io.BytesIO()}
-    | {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in PLAIN.items()},
+SHAPES: dict[str, Callable[[dict[str, str]], Any]] = {
+    "title case": lambda plain: {name.title(): value for name, value in plain.items()},
+    "bytes": lambda plain: {name.upper().encode(): value.encode() for name, value in plain.items()},
+    "pairs of bytes": lambda plain: [(name.encode(), value.encode()) for name, value in plain.items()],
+    "wsgiref": lambda plain: WsgiHeaders(list(plain.items())),
+    "WSGI environment": lambda plain: (
+        {"wsgi.input": io.BytesIO()}
+        | {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in plain.items()}
+    ),
 }
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_headers_come_as_any_framework_has_them(shape: str) -> None:
-    assert verify(BODY, SHAPES[shape], SECRET).id == "evt_1"
+    assert verify(BODY, SHAPES[shape](signed(BODY)), SECRET).id == "evt_1"
 
 
 def test_a_clock_that_is_fast_here_is_told() -> None:

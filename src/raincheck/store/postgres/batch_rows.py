@@ -44,8 +44,9 @@ async def named(database: Database, tenant: str, batch_id: str, custom_id: str) 
     seq, unfed = await find(database, tenant, batch_id)
     if not holds(custom_id):
         return None
-    lines = "batch_seq = $1 and custom_id = $2 and line < $3"
-    found = await _read(database, lines, "line", (seq, custom_id, unfed), limit=1, most_bytes=0)
+    # In words that leave the primary key nothing but the batch to go by.
+    lines = "batch_seq = $1 and custom_id = $2 and (line < $3) is true"
+    found = await _read(database, lines, "custom_id", (seq, custom_id, unfed), limit=1, most_bytes=0)
     return found[0] if found else None
 
 

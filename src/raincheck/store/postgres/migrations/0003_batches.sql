@@ -101,7 +101,9 @@ create table batch_row (
     error       text,
     primary key (batch_seq, line)
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
-create unique index batch_row_named on batch_row (batch_seq, custom_id);
+-- The name first: with the batch first, the planner would sometimes take it for the primary key's work, and walk through
+-- all lines of a batch for each one that ends.
+create unique index batch_row_named on batch_row (custom_id, batch_seq);
 create unique index batch_row_ended on batch_row (batch_seq, ended) where ended is not null;
 
 alter table request add column batch_seq bigint;
