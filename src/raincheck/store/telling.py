@@ -78,36 +78,30 @@ def tell(what: Happening, own: Own | None, listeners: Iterable[Listener]) -> lis
 
 
 def _to_url(what: Happening, own: Own) -> Told:
-    return Told(
-        id=new_id("whd"),
-        tenant=what.tenant,
-        receiver=receiver_of(what.tenant, own.url),
-        endpoint_id=None,
-        url=own.url,
-        event_id=what.event_id,
-        type=what.type,
-        object_id=what.object_id,
-        created_at=what.moment,
-        detail=what.detail,
-        include_result=own.include_result and what.has_result,
-        due_at=what.moment,
-    )
+    told = _told(what, receiver_of(what.tenant, own.url), include_result=own.include_result)
+    return told._replace(url=own.url)
 
 
 def _to_endpoint(what: Happening, listener: Listener) -> Told:
+    told = _told(what, listener.endpoint_id, include_result=bool(listener.include_result))
+    return told._replace(endpoint_id=listener.endpoint_id, due_at=None if listener.disabled else what.moment)
+
+
+def _told(what: Happening, receiver: str, *, include_result: bool) -> Told:
+    """What is the same wherever it goes."""
     return Told(
         id=new_id("whd"),
         tenant=what.tenant,
-        receiver=listener.endpoint_id,
-        endpoint_id=listener.endpoint_id,
+        receiver=receiver,
+        endpoint_id=None,
         url=None,
         event_id=what.event_id,
         type=what.type,
         object_id=what.object_id,
         created_at=what.moment,
         detail=what.detail,
-        include_result=bool(listener.include_result) and what.has_result,
-        due_at=None if listener.disabled else what.moment,
+        include_result=include_result and what.has_result,
+        due_at=what.moment,
     )
 
 

@@ -11,7 +11,7 @@ from litestar import delete, get, post
 
 from raincheck.core.errors import BadInput, SecretSealed
 from raincheck.core.events import known_types
-from raincheck.core.webhooks import MOST_ENDPOINTS, OVERLAP, Endpoint
+from raincheck.core.webhooks import MOST_ENDPOINTS, Endpoint
 from raincheck.delivery.keys import hint, new_secret, shown
 from raincheck.http.answer import Answer
 from raincheck.http.auth import caller
@@ -95,8 +95,7 @@ async def rotate_endpoint_secret(request: Call) -> Answer:
     edge, endpoints = edge_of(request), edge_of(request).store.endpoints
     body = await read_said(request, tenant, RotateBody)
     secret = new_secret((await endpoints.get(tenant.name, _id(request))).signature)
-    overlap = OVERLAP if body.keep_old_secret_active_for_24_hours else 0
-    await endpoints.rotate(tenant.name, _id(request), edge.carrier.sealer.seal(secret), overlap=overlap)
+    await endpoints.rotate(tenant.name, _id(request), edge.carrier.sealer.seal(secret), overlap=body.overlap)
     return _with_secret(edge, await endpoints.get(tenant.name, _id(request)), secret)
 
 

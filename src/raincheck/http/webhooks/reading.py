@@ -10,7 +10,7 @@ from raincheck.core.errors import BadInput, NotJson
 from raincheck.core.events import ALL, known_types, meant, unknown_type
 from raincheck.core.ids import new_id
 from raincheck.core.model import Tenant
-from raincheck.core.webhooks import Endpoint, EndpointChange, Signature
+from raincheck.core.webhooks import OVERLAP, Endpoint, EndpointChange, Signature
 from raincheck.http.codec import is_json, wrong_type
 from raincheck.http.edge import Call, edge_of
 from raincheck.http.options import Moment
@@ -63,6 +63,11 @@ class RotateBody(msgspec.Struct):
 
     keep_old_secret_active_for_24_hours: bool = False
     """As OpenAI has it: who says nothing has a secret that others know."""
+
+    @property
+    def overlap(self) -> int:
+        """For how many microseconds the old one signs too."""
+        return OVERLAP if self.keep_old_secret_active_for_24_hours else 0
 
 
 class TestBody(msgspec.Struct):

@@ -4,7 +4,7 @@ import msgspec
 from litestar import get, post
 
 from raincheck.core.clock import seconds
-from raincheck.core.webhooks import OVERLAP, SigningKey
+from raincheck.core.webhooks import SigningKey
 from raincheck.delivery.keys import hint, new_secret, shown
 from raincheck.http.answer import Answer
 from raincheck.http.auth import caller
@@ -30,9 +30,8 @@ async def rotate_secret(request: Call) -> Answer:
     tenant = await caller(request, "read", "write")
     edge = edge_of(request)
     body = await read_said(request, tenant, RotateBody)
-    overlap = OVERLAP if body.keep_old_secret_active_for_24_hours else 0
     sealed = edge.carrier.sealer.seal(new_secret())
-    return _answer(edge, await edge.store.endpoints.rotate(tenant.name, None, sealed, overlap=overlap))
+    return _answer(edge, await edge.store.endpoints.rotate(tenant.name, None, sealed, overlap=body.overlap))
 
 
 def _answer(edge: Edge, key: SigningKey | None) -> Answer:
