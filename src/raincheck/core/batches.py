@@ -31,6 +31,8 @@ PUT_OFF = HOUR
 """A row whose time is over before its batch has ended is kept for so long at a time, or for as long as results are."""
 LONGEST_WINDOW = 30 * DAY
 SHORTEST_WINDOW = MINUTE
+ENDED_BY_CANCEL = 200
+"""Requests that are ended while the caller waits who cancels a batch; the others are ended by and by."""
 
 
 class BatchStatus(StrEnum):
@@ -218,6 +220,11 @@ class NewPart(msgspec.Struct, frozen=True, kw_only=True):
     """How many of them wait in which queue."""
     idempotency_key: str | None = None
     """Adding with the same key again changes nothing."""
+    fingerprint: bytes | None = None
+    """What the call said. With it, and no key, a call that a client sends again by itself, within two minutes,
+    changes nothing either."""
+    is_retry: bool = False
+    """Whether it says that it is such a call; one that is not adds its lines, however often they were said before."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):

@@ -104,6 +104,7 @@ def read(
         upstreams=_complete(parsed, in_file, over, reading),
         sealing_keys=_sealing_keys(env, reading),
     )
+    _check_grpc(reading)
     return reading
 
 
@@ -113,6 +114,39 @@ def lacks_to_draw() -> list[str]:
     named = os.environ.get("IMAGEIO_FFMPEG_EXE")
     has_ffmpeg = shutil.which(named or "ffmpeg") or (not named and find_spec("imageio_ffmpeg"))
     return lacks if has_ffmpeg else [*lacks, "ffmpeg"]
+
+
+def tls_problem(settings: Settings) -> str | None:
+    """What is wrong with the PEM files of the gRPC port, when there are any; who opens no such port need not ask."""
+    if settings.grpc_cert is None or settings.grpc_key is None:
+        return None
+    import ssl
+
+    for name, path in (("grpc.tls_cert", settings.grpc_cert), ("grpc.tls_key", settings.grpc_key)):
+        try:
+            Path(path).read_bytes()
+        except OSError as error:
+            return f"{name}: {path} cannot be read: {error.strerror}"
+    try:
+        # With a password nobody is asked for one: a key that needs one is refused.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.grpc_cert, settings.grpc_key, password="")
+    except (ssl.SSLError, ValueError):
+        return (
+            f"{settings.grpc_cert} and {settings.grpc_key} are no PEM files of a certificate and its private key, "
+            "without a password, that belong together (grpc.tls_cert, grpc.tls_key)"
+        )
+    return None
+
+
+def _check_grpc(reading: Reading) -> None:
+    settings = reading.settings
+    if (settings.grpc_cert is None) != (settings.grpc_key is None):
+        missing = "grpc.tls_key" if settings.grpc_key is None else "grpc.tls_cert"
+        reading.errors.append(f"{missing} is missing: TLS needs both grpc.tls_cert and grpc.tls_key")
+    if settings.grpc_port == settings.port:
+        reading.errors.append(f"grpc.port and server.port are both {settings.port}: each needs a port of its own")
+    if settings.grpc_port is None and settings.grpc_cert is not None:
+        reading.warnings.append("grpc.tls_cert has no effect without grpc.port")
 
 
 def _sealing_keys(env: Mapping[str, str], reading: Reading) -> tuple[str, ...]:

@@ -46,6 +46,8 @@ RaincheckError
 
 from typing import ClassVar
 
+from raincheck.core.canonical import Canonical
+
 
 class RaincheckError(Exception):
     """Something went wrong inside the server; the request id in `x-request-id` finds it in the log."""
@@ -53,6 +55,8 @@ class RaincheckError(Exception):
     code: ClassVar[str] = "internal_error"
     http: ClassVar[int] = 500
     kind: ClassVar[str] = "server_error"
+    grpc: ClassVar[Canonical] = Canonical.INTERNAL
+    """How gRPC tells it. UNAVAILABLE only where nothing was accepted: clients send such a call again by themselves."""
 
     def __init__(self, message: str | None = None, *, param: str | None = None, retry_after: float | None = None):
         super().__init__(message or " ".join((type(self).__doc__ or "").split()))
@@ -69,6 +73,7 @@ class BadInput(RaincheckError):
     """The request is not valid."""
 
     code, http, kind = "invalid_request", 400, "invalid_request_error"
+    grpc = Canonical.INVALID_ARGUMENT
 
 
 class MediaRefused(BadInput):
@@ -87,24 +92,28 @@ class ModelUnknown(BadInput):
     """No upstream serves this model; GET /v1/models lists those that are served."""
 
     code, http, kind = "model_not_found", 404, "not_found_error"
+    grpc = Canonical.NOT_FOUND
 
 
 class KeyMissing(RaincheckError):
     """No API key was sent; add the header `Authorization: Bearer rc_…` (make one with `raincheck keys create`)."""
 
     code, http, kind = "api_key_missing", 401, "authentication_error"
+    grpc = Canonical.UNAUTHENTICATED
 
 
 class KeyInvalid(RaincheckError):
     """This API key is unknown or revoked; make a new one with `raincheck keys create`."""
 
     code, http, kind = "api_key_invalid", 401, "authentication_error"
+    grpc = Canonical.UNAUTHENTICATED
 
 
 class ScopeMissing(RaincheckError):
     """This API key may not do that; make one with the scope that is needed."""
 
     code, http, kind = "scope_missing", 403, "permission_error"
+    grpc = Canonical.PERMISSION_DENIED
 
 
 class CrossSite(RaincheckError):
@@ -123,66 +132,77 @@ class NotFound(RaincheckError):
     """Nothing here by that name; check the id and that the API key belongs to the tenant that made it."""
 
     code, http, kind = "not_found", 404, "not_found_error"
+    grpc = Canonical.NOT_FOUND
 
 
 class NotAllowed(RaincheckError):
     """This path does not take that method; /schema lists what it takes."""
 
     code, http, kind = "method_not_allowed", 405, "invalid_request_error"
+    grpc = Canonical.UNIMPLEMENTED
 
 
 class BodyTooSlow(RaincheckError):
     """The request body took too long to arrive; nothing was accepted, send it again in one go."""
 
     code, http, kind = "body_too_slow", 408, "invalid_request_error"
+    grpc = Canonical.DEADLINE_EXCEEDED
 
 
 class ResultGone(RaincheckError):
     """The result was purged when its retention ended; submit the request again to have a new one."""
 
     code, http, kind = "result_gone", 410, "invalid_request_error"
+    grpc = Canonical.NOT_FOUND
 
 
 class AttachmentGone(RaincheckError):
     """The file is not there any more; upload it again, or make it again."""
 
     code, http, kind = "attachment_gone", 410, "invalid_request_error"
+    grpc = Canonical.NOT_FOUND
 
 
 class AlreadyEnded(RaincheckError):
     """The request has already ended and an end is final; read it with GET /v1/requests/{id}."""
 
     code, http, kind = "already_ended", 409, "invalid_request_error"
+    grpc = Canonical.FAILED_PRECONDITION
 
 
 class NotEnded(RaincheckError):
     """The request has not ended yet; cancel it first, or wait for its end."""
 
     code, http, kind = "not_ended", 409, "invalid_request_error"
+    grpc = Canonical.FAILED_PRECONDITION
 
 
 class NotRequeueable(RaincheckError):
     """Only a failed, cancelled or expired request can be requeued."""
 
     code, http, kind = "not_requeueable", 409, "invalid_request_error"
+    grpc = Canonical.FAILED_PRECONDITION
 
 
 class BatchClosed(RaincheckError):
     """This batch takes no more requests: it was made from a file, or has ended; create another."""
 
     code, http, kind = "batch_closed", 409, "invalid_request_error"
+    grpc = Canonical.FAILED_PRECONDITION
 
 
 class DuplicateLine(RaincheckError):
     """The batch has a request of this id already; give each an id of its own."""
 
     code, http, kind = "duplicate_custom_id", 400, "invalid_request_error"
+    grpc = Canonical.ALREADY_EXISTS
 
 
 class IdempotencyConflict(RaincheckError):
     """This Idempotency-Key was already used with a different request; use a new key for a new request."""
 
     code, http, kind = "idempotency_conflict", 409, "invalid_request_error"
+    grpc = Canonical.ALREADY_EXISTS
 
 
 class PreconditionFailed(RaincheckError):
@@ -195,6 +215,7 @@ class TooLarge(RaincheckError):
     """The request body is larger than this server or API key accepts."""
 
     code, http, kind = "request_too_large", 413, "invalid_request_error"
+    grpc = Canonical.INVALID_ARGUMENT
 
 
 class NotJson(RaincheckError):
@@ -225,6 +246,7 @@ class QuotaExceeded(RaincheckError):
     """This tenant has as many pending requests as it may; wait for some to end, or cancel some."""
 
     code, http, kind = "too_many_pending", 429, "rate_limit_error"
+    grpc = Canonical.RESOURCE_EXHAUSTED
 
 
 class TooManyTests(RaincheckError):
@@ -237,12 +259,14 @@ class UpstreamBusy(RaincheckError):
     """Every place at the upstream is taken; try again, or defer the request so that it waits for you."""
 
     code, http, kind = "upstream_busy", 429, "rate_limit_error"
+    grpc = Canonical.RESOURCE_EXHAUSTED
 
 
 class UpstreamDown(RaincheckError):
     """No upstream that serves this model can be reached; try again, or defer the request so that it waits for you."""
 
     code, http, kind = "upstream_down", 503, "server_error"
+    grpc = Canonical.UNAVAILABLE
 
 
 class UpstreamBroke(RaincheckError):
@@ -261,18 +285,21 @@ class NoObjectStore(RaincheckError):
     """This server has nowhere to keep files; its operator can set `store.blobs`."""
 
     code, http, kind = "no_object_store", 501, "server_error"
+    grpc = Canonical.UNIMPLEMENTED
 
 
 class Stopping(RaincheckError):
     """The server is stopping and takes nothing new; try again in a moment."""
 
     code, http, kind = "stopping", 503, "server_error"
+    grpc = Canonical.UNAVAILABLE
 
 
 class StoreUnavailable(RaincheckError):
     """The store cannot be written just now; nothing was accepted, try again."""
 
     code, http, kind = "store_unavailable", 503, "server_error"
+    grpc = Canonical.UNAVAILABLE
 
 
 class SecretSealed(RaincheckError):

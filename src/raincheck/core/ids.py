@@ -8,6 +8,11 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{uuid7().hex}"
 
 
+def new_uuid() -> str:
+    """A fresh id without a word in front, as xAI's are."""
+    return str(uuid7())
+
+
 def new_file_id() -> str:
     """A fresh id of a file, spelled as OpenAI's are: clients tell them by `file-`."""
     return f"file-{uuid7().hex}"

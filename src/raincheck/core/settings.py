@@ -107,6 +107,11 @@ class Settings:
     """How long running attempts may go on after SIGTERM."""
     queue_limits: "dict[str, Limits]" = field(default_factory=dict[str, "Limits"])
     """What may be asked for per queue, over all workers."""
+    grpc_port: int | None = None
+    """Where the unmodified xai-sdk is served; None: nowhere."""
+    grpc_cert: str | None = None
+    """A PEM file with the certificate chain of that port, and `grpc_key` one with its private key; None: no TLS."""
+    grpc_key: str | None = None
     public_url: str | None = None
     """Where callers reach this server, for links in answers; None: as each caller reached it."""
     link_lifetime: int = DAY
@@ -190,6 +195,11 @@ SETTINGS = (
     Setting("server.max_body", "max_body_bytes", SIZE, '"32MiB"', "The largest request body that is accepted."),
     Setting("server.public_url", "public_url", PUBLIC_URL, "",
             "Where callers reach this server, for links in answers; without it, as each of them reached it."),
+    Setting("grpc.port", "grpc_port", whole(1, 65_535), "",
+            "The port on which the xai-sdk is served (gRPC); without it none. Needs the extra `xai`.", "--grpc-port"),
+    Setting("grpc.tls_cert", "grpc_cert", TEXT, "",
+            "A PEM file with the gRPC port's certificate chain; without it the port speaks no TLS.", "--grpc-tls-cert"),
+    Setting("grpc.tls_key", "grpc_key", TEXT, "", "A PEM file with its private key.", "--grpc-tls-key"),
     Setting("links.lifetime", "link_lifetime", lasting(SECOND), '"1d"',
             "How long a link to a file can be followed without a key; it is made anew at each read."),
     Setting("files.max_size", "files_max_bytes", FILE_SIZE, '"2GiB"',
@@ -280,6 +290,18 @@ def is_loopback(host: str) -> bool:
         return ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.lower() == "localhost"
+
+
+def base_url(settings: Settings) -> str:
+    """Where the HTTP port is reached, without a slash at the end, as far as that is known while nobody calls it."""
+    return local_url(settings) if settings.public_url is None else settings.public_url
+
+
+def local_url(settings: Settings) -> str:
+    """The same as a client on this machine would write it."""
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+    host = everywhere.get(settings.host, f"[{settings.host}]" if ":" in settings.host else settings.host)
+    return f"http://{host}:{settings.port}"
 
 
 def bind_problem(settings: Settings, has_keys: bool) -> str | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Raw
 
+from raincheck.core.canonical import canonical_of
 from raincheck.core.outcome import RequestError
 from raincheck.intake.batches.results import Ending
 
@@ -17,22 +18,6 @@ KINDS: Mapping[str, str] = {
 }
 """What an answer is called, by what was asked for."""
 
-# gRPC's numbers, which is what clients compare; no error has 0.
-_CANCELLED, _INVALID, _DEADLINE, _NOT_FOUND, _EXHAUSTED, _INTERNAL = 1, 3, 4, 5, 8, 13
-_CODES: Mapping[str | None, int] = {
-    "batch_cancelled": _CANCELLED,
-    "cancelled": _CANCELLED,
-    "batch_expired": _DEADLINE,
-    "deadline_exceeded": _DEADLINE,
-    "result_gone": _NOT_FOUND,
-    "model_not_found": _NOT_FOUND,
-}
-_TYPES: Mapping[str, int] = {
-    "invalid_request_error": _INVALID,
-    "not_found_error": _NOT_FOUND,
-    "rate_limit_error": _EXHAUSTED,
-}
-
 
 def results_page(endings: Sequence[Ending], token: str | None) -> dict[str, object]:
     """A page: `results` as the API has it, `succeeded` and `failed` as other clients read it."""
@@ -45,7 +30,7 @@ def results_page(endings: Sequence[Ending], token: str | None) -> dict[str, obje
             succeeded.append({"batch_request_id": each.custom_id, "response": answer})
             continue
         error = each.error or RequestError("The request failed.")
-        told = {"code": _code(error), "message": error.message}
+        told = {"code": int(canonical_of(error)), "message": error.message}
         results.append(
             {
                 "batch_request_id": each.custom_id,
@@ -60,7 +45,3 @@ def results_page(endings: Sequence[Ending], token: str | None) -> dict[str, obje
 def _kind(each: Ending) -> str:
     path = "" if each.request is None else each.request.path
     return KINDS.get(path) or path.strip("/").replace("/", "_")
-
-
-def _code(error: RequestError) -> int:
-    return _CODES.get(error.code) or _TYPES.get(error.type, _INTERNAL)
