@@ -1,10 +1,18 @@
 """What both stores make of a new request: its record, when it may start, and why it is not taken."""
 
-from raincheck.core.batches import NewBatch
+from typing import NamedTuple
+
+from raincheck.core.batches import NewBatch, NewPart
+from raincheck.core.clock import MINUTE, SECOND
 from raincheck.core.errors import QuotaExceeded, RaincheckError
 from raincheck.core.model import NewRequest, Request
 from raincheck.core.outcome import RequestError
 from raincheck.core.status import Status
+
+REPEATED_WITHIN = 2 * MINUTE
+"""Of lines that a client's library sends again by itself: its tries take seconds."""
+_NEVER = 10**12 - 1
+"""A second that no clock shows, of as many digits as are written."""
 
 
 def as_submitted(new: NewRequest, *, due_at: int | None) -> Request:
@@ -51,6 +59,38 @@ def seen_key(new: NewRequest | NewBatch) -> str:
     return (
         named_key(new.idempotency_key) if new.idempotency_key is not None else f"body:{(new.fingerprint or b'').hex()}"
     )
+
+
+class PartKey(NamedTuple):
+    """What lines that are added to a batch are recognised by."""
+
+    own: str
+    """To be recorded with them."""
+    least: str
+    most: str
+    """What they repeat was recorded with a key from `least` to `most`."""
+
+    def fresh(self, before: str | None) -> str | None:
+        """What to record with lines that are added though `before`, the latest such key, is there already."""
+        return self.own if before is None or before < self.own else None
+
+
+def part_key(part: NewPart, now: int) -> PartKey | None:
+    """The user's own, which has no space in it; or what the call says and when that was, since it says so for a while
+    only."""
+    if part.idempotency_key is not None:
+        return PartKey(part.idempotency_key, part.idempotency_key, part.idempotency_key)
+    if part.fingerprint is None:
+        return None
+    said = part.fingerprint.hex()
+    since = max(0, now - REPEATED_WITHIN) // SECOND
+    return PartKey(*(f"body {said} {second:012}" for second in (now // SECOND, since, _NEVER)))
+
+
+def repeats(part: NewPart) -> bool:
+    """Whether there is nothing to do when lines with such a key are there already. A client that says the same
+    twice on purpose means both."""
+    return part.idempotency_key is not None or part.is_retry
 
 
 def refused(error: RaincheckError) -> RequestError:

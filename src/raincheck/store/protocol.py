@@ -251,7 +251,7 @@ class Batches(Protocol):
     async def add(self, tenant: str, batch_id: str, part: NewPart) -> Batch:
         """Add lines to a batch without a file that is in progress, and wakes its feeding; when this returns, they are
         on disk. All or none: DuplicateLine names a custom id that the batch has already. Again with the same
-        idempotency key changes nothing. Raises NotFound, BatchClosed."""
+        idempotency key changes nothing, nor does a retry of what was just added (G9). Raises NotFound, BatchClosed."""
         ...
 
     async def cancel(self, tenant: str, batch_id: str, *, limit: int) -> Batch:

@@ -221,6 +221,78 @@ async def test_adding_again_with_the_same_key_changes_nothing(store: Store) -> N
     assert await store.batches.add("t", batch.id, a_part("a", idempotency_key="k")) == cancelled
 
 
+async def test_lines_that_a_client_sends_again_by_itself_are_added_once(store: Store) -> None:
+    """G9: whether their ids were said, or made when each try came in; also when the batch has been closed since."""
+    batch = (await store.batches.create(an_open_batch())).batch
+    first = await store.batches.add("t", batch.id, a_part("a", fingerprint=b"f"))
+    for name in ("a", "made-up"):
+        assert await store.batches.add("t", batch.id, a_part(name, fingerprint=b"f", is_retry=True)) == first
+    cancelled = await store.batches.cancel("t", batch.id, limit=9)
+    assert await store.batches.add("t", batch.id, a_part("a", fingerprint=b"f", is_retry=True)) == cancelled
+    assert len(await store.batches.parts("t", batch.id, limit=9)) == 1
+
+
+async def test_equal_lines_that_are_added_twice_on_purpose_stay_two(store: Store) -> None:
+    """G9: and a retry of either is still known."""
+    batch = (await store.batches.create(an_open_batch())).batch
+    for name in ("made-up", "made-up-too", "another"):
+        latest = await store.batches.add("t", batch.id, a_part(name, fingerprint=b"f"))
+    assert latest.counts.total == 3
+    assert await store.batches.add("t", batch.id, a_part("late", fingerprint=b"f", is_retry=True)) == latest
+
+
+async def test_lines_are_known_for_two_minutes_since_they_were_last_added(store: Store, clock: FakeClock) -> None:
+    """G9: so a retry whose own first try never came in is not taken for one of an older call that said the same."""
+    batch = (await store.batches.create(an_open_batch())).batch
+    await store.batches.add("t", batch.id, a_part("a", fingerprint=b"f"))
+    clock.advance(seconds=119)
+    latest = await store.batches.add("t", batch.id, a_part("b", fingerprint=b"f"))
+    assert await store.batches.add("t", batch.id, a_part("c", fingerprint=b"f", is_retry=True)) == latest
+    clock.advance(seconds=119)
+    assert await store.batches.add("t", batch.id, a_part("c", fingerprint=b"f", is_retry=True)) == latest
+    clock.advance(seconds=3)
+    added = await store.batches.add("t", batch.id, a_part("c", fingerprint=b"f", is_retry=True))
+    assert added.counts.total == 3
+    assert await store.batches.add("t", batch.id, a_part("d", fingerprint=b"f", is_retry=True)) == added
+
+
+async def test_a_key_of_a_caller_is_known_for_as_long_as_the_batch(store: Store, clock: FakeClock) -> None:
+    """G9."""
+    batch = (await store.batches.create(an_open_batch())).batch
+    first = await store.batches.add("t", batch.id, a_part("a", idempotency_key="k"))
+    clock.advance(seconds=HOUR / SECOND)
+    assert await store.batches.add("t", batch.id, a_part("a", idempotency_key="k")) == first
+
+
+async def test_a_clock_that_goes_back_hides_no_lines(store: Store, clock: FakeClock) -> None:
+    """G9: and equal ones on purpose are taken whatever it shows."""
+    batch = (await store.batches.create(an_open_batch())).batch
+    for name, seconds in (("a", 0), ("b", -60), ("c", 60), ("d", -60)):
+        clock.advance(seconds=seconds)
+        latest = await store.batches.add("t", batch.id, a_part(name, fingerprint=b"f"))
+    assert latest.counts.total == 4
+    assert await store.batches.add("t", batch.id, a_part("e", fingerprint=b"f", is_retry=True)) == latest
+
+
+async def test_a_retry_of_what_never_came_in_adds_its_lines_once(store: Store) -> None:
+    """G9."""
+    one, other = [(await store.batches.create(an_open_batch(id=name))).batch for name in ("batch_1", "batch_2")]
+    await store.batches.add("t", other.id, a_part("a", fingerprint=b"f"))
+    added = await store.batches.add("t", one.id, a_part("a", fingerprint=b"f", is_retry=True))
+    assert added.counts.total == 1
+    assert await store.batches.add("t", one.id, a_part("a", fingerprint=b"f", is_retry=True)) == added
+    assert (await store.batches.add("t", one.id, a_part("b", fingerprint=b"g", is_retry=True))).counts.total == 2
+
+
+async def test_no_key_of_a_caller_is_taken_for_what_another_call_said(store: Store) -> None:
+    """G9."""
+    batch = (await store.batches.create(an_open_batch())).batch
+    await store.batches.add("t", batch.id, a_part("a", fingerprint=b"f"))
+    for key in ("66", "body:66", "body"):
+        await store.batches.add("t", batch.id, a_part(key, idempotency_key=key, fingerprint=b"f", is_retry=True))
+    assert (await store.batches.get("t", batch.id)).counts.total == 4
+
+
 async def test_a_batch_that_has_a_file_or_is_over_takes_no_more_lines(store: Store, clock: FakeClock) -> None:
     sealed = (await store.batches.create(a_batch())).batch
     cancelled = (await store.batches.create(an_open_batch())).batch

@@ -88,6 +88,8 @@ async def create_and_add(scene: Scene) -> None:
     await scene.store.batches.add("t", news[1].id, a_part("one", "two", idempotency_key="k"))
     await scene.store.batches.add("t", news[1].id, a_part("one", "two", idempotency_key="k"))
     await scene.store.batches.add("t", news[1].id, a_part("three"))
+    for name in ("four", "again"):
+        await scene.store.batches.add("t", news[1].id, a_part(name, fingerprint=b"f", is_retry=True))
     await scene.store.batches.cancel("t", news[0].id, limit=5)
     scene.watched.watching = False
     for new in news[1:]:

@@ -270,7 +270,7 @@ async def hand_in_batches(store: Store, _: FakeClock, watched: Watched) -> None:
     await store.batches.create(new)
     await store.batches.create(new)
     batch = (await store.batches.create(an_open_batch())).batch
-    for part in (a_part("a", "b", idempotency_key="k"),) * 2:
+    for part in (a_part("a", "b", idempotency_key="k"), a_part("c", fingerprint=b"f", is_retry=True)) * 2:
         await store.batches.add("t", batch.id, part)
     for dialect in (None, BatchDialect.XAI):
         await store.batches.list("t", dialect=dialect, after=batch.id)
@@ -364,7 +364,7 @@ MEANT: dict[Act, tuple[str, ...]] = {
     count: ("request_running (queue=?)",),
     hand_in_batches: (
         "batch_repeated (tenant=? AND repeat_key=?)",
-        "batch_part_repeated (batch_seq=? AND repeat_key=?)",
+        "batch_part_repeated (batch_seq=? AND repeat_key>? AND repeat_key<?)",
         "batch_row_named (batch_seq=? AND custom_id=?)",
         "batch_listed (tenant=? AND seq<?)",
         "batch_listed_dialect (tenant=? AND dialect=? AND seq<?)",

@@ -19,6 +19,7 @@ from raincheck.core.batches import (
 from raincheck.core.errors import AlreadyEnded, AttachmentGone, BadInput, BatchClosed, DuplicateLine
 from raincheck.core.events import Event
 from raincheck.store import rows
+from raincheck.store.arriving import PartKey, part_key, repeats
 from raincheck.store.postgres import batch_rows, creating, holders, tallies
 from raincheck.store.postgres.batch_leases import PostgresBatchLeases, end_open
 from raincheck.store.postgres.batch_parts import put_part
@@ -56,21 +57,24 @@ class PostgresBatches(PostgresBatchLeases):
         async def write(tx: Transaction) -> Batch:
             there = part.body.blob is None or bool(await holders.there(tx, [part.body.blob]))
             found = await tx.one(
-                """select seq, not sealed and status = 'in_progress' and expires_at > moment($2), total
+                """select seq, not sealed and status = 'in_progress' and expires_at > moment($2), total,
+                          moment($2)
                      from batch where id = $1 for update""",
                 batch_id,
                 tx.at,
             )
             if found is None:
                 raise rows.unknown_batch(batch_id)
-            seq, taking, total = found
-            if not await _was_added(tx, seq, part):
+            seq, taking, total, now = found
+            key = part_key(part, now)
+            before = None if key is None else await _latest(tx, seq, key)
+            if before is None or not repeats(part):
                 if not taking:
                     raise BatchClosed
                 await _list(tx, seq, total, part.names)
                 if not there:
                     raise AttachmentGone
-                await _add(tx, seq, total, part)
+                await _add(tx, seq, total, part, None if key is None else key.fresh(before))
                 tx.batches.add(batch_id)
             return await _record(tx, seq)
 
@@ -201,10 +205,15 @@ def _refuse_ended(status: str, ends_as: str | None) -> bool:
 # --- adding
 
 
-async def _was_added(tx: Transaction, seq: int, part: NewPart) -> bool:
-    return part.idempotency_key is not None and bool(
-        await tx.one("select 1 from batch_part where batch_seq = $1 and repeat_key = $2", seq, part.idempotency_key)
+async def _latest(tx: Transaction, seq: int, key: PartKey) -> str | None:
+    """The latest key of what was added before and these lines may repeat."""
+    [(before,)] = await tx.all(
+        "select max(repeat_key) from batch_part where batch_seq = $1 and repeat_key between $2 and $3",
+        seq,
+        key.least,
+        key.most,
     )
+    return before
 
 
 async def _list(tx: Transaction, seq: int, total: int, names: Sequence[str]) -> None:
@@ -225,12 +234,12 @@ async def _list(tx: Transaction, seq: int, total: int, names: Sequence[str]) -> 
         raise DuplicateLine(f"The batch has a request {name!r} already; give each an id of its own.")
 
 
-async def _add(tx: Transaction, seq: int, total: int, part: NewPart) -> None:
+async def _add(tx: Transaction, seq: int, total: int, part: NewPart, key: str | None) -> None:
     """Keep the bodies of the lines that have just been listed, and count them; the batch is locked.
 
     Whoever feeds it just now keeps the lease, and finds out when it is given back.
     """
-    await put_part(tx, seq, total + 1, len(part.names), part.body, repeat_key=part.idempotency_key)
+    await put_part(tx, seq, total + 1, len(part.names), part.body, repeat_key=key)
     await tx.run(
         """with waiting as (
                insert into batch_queue as q (batch_seq, queue, unfed)

@@ -23,7 +23,7 @@ from raincheck.core.errors import AlreadyEnded, AttachmentGone, BatchClosed, Dup
 from raincheck.core.events import Event
 from raincheck.core.status import Status
 from raincheck.store import rows
-from raincheck.store.arriving import seen_key
+from raincheck.store.arriving import PartKey, part_key, repeats, seen_key
 from raincheck.store.sqlite import batch_rows
 from raincheck.store.sqlite.batch_leases import SqliteBatchLeases, end_open, find_batch, more_unfed
 from raincheck.store.sqlite.database import Transaction
@@ -76,12 +76,14 @@ class SqliteBatches(SqliteBatchLeases):
             if row is None:
                 raise rows.unknown_batch(batch_id)
             seq, open_, total = row
-            if not _was_added(tx, seq, part):
+            key = part_key(part, tx.now)
+            before = None if key is None else _latest(tx, seq, key)
+            if before is None or not repeats(part):
                 if not open_:
                     raise BatchClosed
                 _refuse_duplicates(tx, seq, part.names)
                 _refuse_gone(tx, part.body)
-                _add(tx, seq, total, part)
+                _add(tx, seq, total, part, None if key is None else key.fresh(before))
                 tx.batches.add(batch_id)
             return find_batch(tx, seq)
 
@@ -258,10 +260,15 @@ def _refuse_gone(tx: Transaction, body: Body) -> None:
         raise AttachmentGone
 
 
-def _was_added(tx: Transaction, seq: int, part: NewPart) -> bool:
-    return part.idempotency_key is not None and (
-        tx.one("select 1 from batch_part where batch_seq = ? and repeat_key = ?", seq, part.idempotency_key) is not None
+def _latest(tx: Transaction, seq: int, key: PartKey) -> str | None:
+    """The latest key of what was added before and these lines may repeat."""
+    [(before,)] = tx.all(
+        "select max(repeat_key) from batch_part where batch_seq = ? and repeat_key between ? and ?",
+        seq,
+        key.least,
+        key.most,
     )
+    return before
 
 
 def _refuse_duplicates(tx: Transaction, seq: int, names: Sequence[str]) -> None:
@@ -277,10 +284,10 @@ def _refuse_duplicates(tx: Transaction, seq: int, names: Sequence[str]) -> None:
         raise DuplicateLine(f"The batch has a request {name!r} already; give each an id of its own.")
 
 
-def _add(tx: Transaction, seq: int, total: int, part: NewPart) -> None:
+def _add(tx: Transaction, seq: int, total: int, part: NewPart, key: str | None) -> None:
     [(position,)] = tx.all("select coalesce(max(position), -1) + 1 from batch_part where batch_seq = ?", seq)
     placed = Part(position=position, first_line=total + 1, lines=len(part.names), body=part.body)
-    _insert_part(tx, seq, placed, part.idempotency_key)
+    _insert_part(tx, seq, placed, key)
     tx.run(
         """insert into batch_row (batch_seq, line, custom_id)
            select ?, ? + key, value from json_each(?)""",
