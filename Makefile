@@ -24,17 +24,18 @@ demo: setup ## Start a server in a temporary folder and watch a real model answe
 test: setup ## Run all tests
 	$(RUN)pytest $(ARGS)
 
-check: setup ## Format, lint, strict types, import floors, tests
+check: setup ## Format, lint, strict types, import floors, tests, a fuzz of the HTTP API against its own document
 	$(RUN)ruff format --check .
 	$(RUN)ruff check .
 	$(RUN)pyright
 	$(RUN)lint-imports
 	$(RUN)pytest
+	$(RUN)python -m tests.fuzz
 
 bench: setup ## Measure each speed goal against its baseline in the same run
 	$(RUN)python -m bench $(ARGS)
 
-clients: setup ## Run clients and webhook receivers from the package indexes, unmodified, against a fresh server
+clients: setup ## Try every version of every client from the package indexes against fresh servers, and write down how it went
 	$(RUN)python -m tests.clients
 
 clean: ## Remove what the other targets made

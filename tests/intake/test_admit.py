@@ -141,6 +141,13 @@ def test_a_client_that_retries_by_itself_is_recognised_for_a_while(count: int, i
     assert (new.repeat_until, new.is_retry) == (NOW + REPEAT_WINDOW, is_retry)
 
 
+def test_g9_how_long_it_is_recognised_is_part_of_what_is_asked() -> None:
+    short = a_submission(client_retry=1, repeat_within=60 * SECOND)
+
+    assert admitted(short).repeat_until == NOW + 60 * SECOND
+    assert admitted(short).fingerprint != admitted(a_submission(client_retry=1)).fingerprint
+
+
 def test_with_an_idempotency_key_content_alone_decides_nothing() -> None:
     new = admitted(a_submission(client_retry=1, idempotency_key="k"))
 

@@ -11,6 +11,7 @@ from raincheck.http import chat, deferred, events, files, health, media, models,
 from raincheck.http.batches import openai as openai_batches
 from raincheck.http.batches import results as batch_results
 from raincheck.http.batches import xai as xai_batches
+from raincheck.http.contract import complete
 from raincheck.http.edge import Call, Edge
 from raincheck.http.guard import Guard
 from raincheck.http.openapi import openapi_config, schemas
@@ -83,6 +84,7 @@ def create_app(edge: Edge) -> Litestar:
         request_max_body_size=None,
     )
     app.openapi_schema.components.schemas.update(schemas())
+    complete(app.openapi_schema)
     # CORS is answered inside Litestar, so with it everything has to go there.
     inner = app.asgi_handler if edge.settings.cors_origins else Shortcut(app.asgi_handler)
     app.asgi_handler = Guard(inner, edge)

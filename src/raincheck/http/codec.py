@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import msgspec
 
 from raincheck.core.errors import BadInput, NotJson
-from raincheck.http.options import deferred_options, read_options
 from raincheck.intake.admit import Submission
 from raincheck.intake.bodies import YES_NO, member, read_object, submission
+from raincheck.intake.options import client_retry, deferred_options, idempotency_key, read_options
 
 _PATH = re.compile(r"(/[A-Za-z0-9_:-][A-Za-z0-9_.:-]*){1,8}")
 
@@ -45,17 +45,6 @@ def parse(path: str, body: bytes, headers: Mapping[bytes, bytes], *, prefers_asy
         ),
         deferred,
     )
-
-
-def idempotency_key(headers: Mapping[bytes, bytes]) -> str | None:
-    key = headers.get(b"idempotency-key")
-    return None if key is None else key.decode("latin-1")
-
-
-def client_retry(headers: Mapping[bytes, bytes]) -> int | None:
-    """Which retry of its own the client says this is."""
-    retry = headers.get(b"x-stainless-retry-count")
-    return int(retry) if retry is not None and retry.isdigit() and len(retry) < 4 else None
 
 
 def is_json(content_type: bytes | None) -> bool:

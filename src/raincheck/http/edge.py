@@ -1,9 +1,8 @@
 """Everything the HTTP edge is handed: it builds none of it."""
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from litestar import Request
 from litestar.types import Scope
@@ -15,23 +14,16 @@ from raincheck.http.webhooks.places import TestPlaces
 from raincheck.intake.gate import Gate
 from raincheck.intake.links import Links
 from raincheck.intake.retrieve import Desk
-from raincheck.intake.uploads import Inbox
+from raincheck.intake.uploads import UPLOAD_PACE, UPLOAD_SILENCE, Inbox
+from raincheck.intake.video_calls import Videos
 from raincheck.live import Live
 from raincheck.store.blobs import BlobStore
 from raincheck.store.protocol import Store
 from raincheck.upstream.catalogue import Catalogue
-from raincheck.upstream.protocol import Relayed
+from raincheck.upstream.protocol import Relay
 
 Call = Request[Any, Any, Any]
 """An HTTP request; *request* alone is the thing in the queue."""
-
-
-class Relay(Protocol):
-    """Passes a call on while its client waits."""
-
-    def call(self, *, model: str, path: str, payload: bytes) -> AbstractAsyncContextManager[Relayed]:
-        """Entering raises ModelUnknown, UpstreamBusy or UpstreamDown; leaving early aborts the call."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +32,9 @@ class Limits:
 
     head_bytes: int = 8 << 10
     head_seconds: float = 30
-    body_seconds: float = 60
+    body_seconds: float = UPLOAD_SILENCE
     """For a whole body; for uploads, how long none of it may come."""
-    upload_pace: int = 16 << 10
+    upload_pace: int = UPLOAD_PACE
     """Bytes a second that an upload comes with at least, after those first seconds."""
     keep_alive_every: float = 15
     """How often a quiet stream of events says that it is still there."""
@@ -89,6 +81,7 @@ class Edge:
     links: Links = field(init=False)
     desk: Desk = field(init=False)
     inbox: Inbox = field(init=False)
+    videos: Videos = field(init=False)
 
     def __post_init__(self) -> None:
         store, clock, objects = self.store, self.clock, self.objects
@@ -99,6 +92,7 @@ class Edge:
         object.__setattr__(self, "links", links)
         object.__setattr__(self, "desk", desk)
         object.__setattr__(self, "inbox", inbox)
+        object.__setattr__(self, "videos", Videos(inbox, store.requests, self.catalogue))
 
 
 def edge_of(call: Call) -> Edge:

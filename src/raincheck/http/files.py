@@ -1,15 +1,12 @@
 """/v1/files: what callers upload, to be named in requests; as OpenAI's API has it, and xAI's below /xai."""
 
-import re
 from collections.abc import Mapping
 
 import msgspec
 from litestar import delete, get, post
 
-from raincheck.core.batches import BATCH_KEPT
-from raincheck.core.clock import DAY, SECOND
+from raincheck.core.clock import SECOND
 from raincheck.core.errors import BadInput, Stopping
-from raincheck.core.ids import new_file_id
 from raincheck.core.model import File, Tenant
 from raincheck.http import file_docs
 from raincheck.http.answer import Answer
@@ -17,20 +14,14 @@ from raincheck.http.auth import caller
 from raincheck.http.digests import ContentDigest, check_digest
 from raincheck.http.edge import Call, Edge, edge_of
 from raincheck.http.multipart import Field, Form, Upload
-from raincheck.http.options import read_after, read_limit
 from raincheck.http.stored import StoredAnswer, file_answer
-from raincheck.intake.batches.creating import PURPOSE as BATCH_INPUT
+from raincheck.intake.files import fit_type, lasts_wrong, new_file
+from raincheck.intake.options import read_after, read_limit
 from raincheck.intake.uploads import Kept
-from raincheck.store.blobs import UNTYPED
 
 TAGS = ["Files"]
 MOST = 10_000
-DEFAULT_PURPOSE = "user_data"
-FARTHEST = 365 * DAY
 SORTED_BY = ("created_at", "")
-LONGEST_NAME = 255
-_PURPOSE = re.compile(r"[a-z0-9_.-]{1,64}")
-_TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+-]{1,128}(; ?[\w.-]{1,32}=[\w.-]{1,64}){0,2}", re.ASCII)
 
 
 @post(["/v1/files", "/xai/v1/files"], operation_class=file_docs.UPLOAD, status_code=200, tags=TAGS)
@@ -124,7 +115,7 @@ async def _taken(call: Call, edge: Edge, tenant: Tenant) -> File:
             elif part.name != "file" or given is not None:
                 raise BadInput("Send one file a time, in the part named `file`.", param=part.name)
             else:
-                kept = await edge.inbox.keep(part.pieces, content_type=_type(part.content_type), at_most=at_most)
+                kept = await edge.inbox.keep(part.pieces, content_type=fit_type(part.content_type), at_most=at_most)
                 given = part, kept
         if given is None:
             raise BadInput("The form has no file; send one in the part named `file`.", param="file")
@@ -138,46 +129,25 @@ async def _taken(call: Call, edge: Edge, tenant: Tenant) -> File:
 
 
 def _record(part: Upload, kept: Kept, texts: Mapping[str, str], tenant: str, now: int) -> File:
-    purpose = texts.get("purpose", DEFAULT_PURPOSE)
-    if not _PURPOSE.fullmatch(purpose):
-        raise BadInput("purpose must be a word of at most 64 small letters, digits, `_`, `-`.", param="purpose")
-    return File(
-        id=new_file_id(),
+    return new_file(
+        kept,
         tenant=tenant,
-        filename=_filename(part.filename),
-        purpose=purpose,
-        content_type=_type(part.content_type),
-        size=kept.size,
-        digest=kept.digest,
-        blob=kept.blob,
-        created_at=now,
-        expires_at=_expiry(texts, now, unsaid=BATCH_KEPT if purpose == BATCH_INPUT else None),
+        filename=part.filename,
+        purpose=texts.get("purpose"),
+        content_type=part.content_type,
+        expires_in=_seconds(texts),
+        now=now,
     )
 
 
-def _expiry(texts: Mapping[str, str], now: int, *, unsaid: int | None) -> int | None:
-    anchor, length = texts.get("expires_after[anchor]", "created_at"), texts.get("expires_after[seconds]")
-    if anchor != "created_at":
+def _seconds(texts: Mapping[str, str]) -> int | None:
+    if texts.get("expires_after[anchor]", "created_at") != "created_at":
         raise BadInput("expires_after[anchor] must be created_at.", param="expires_after[anchor]")
-    if length is None:
-        return None if unsaid is None else now + unsaid
-    if not (length.isascii() and length.isdecimal() and len(length) < 12 and 0 < int(length) * SECOND <= FARTHEST):
-        raise BadInput(
-            "expires_after[seconds] must be a whole number of seconds, at most 365 days.",
-            param="expires_after[seconds]",
-        )
-    return now + int(length) * SECOND
-
-
-def _filename(given: str | None) -> str:
-    """A name without folders and without what no terminal should print."""
-    last = re.split(r"[/\\]", given or "")[-1]
-    return "".join(char for char in last if char.isprintable())[:LONGEST_NAME] or "file"
-
-
-def _type(given: str | None) -> str:
-    """What the client says it is, as far as that can be a content type."""
-    return given if given is not None and _TYPE.fullmatch(given) else UNTYPED
+    if (text := texts.get("expires_after[seconds]")) is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 12):
+        raise lasts_wrong("expires_after[seconds]")
+    return int(text)
 
 
 def _shown(file: File) -> dict[str, object]:

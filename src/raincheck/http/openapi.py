@@ -1,50 +1,25 @@
 """What /schema says of each route: its sentence, its parameters, and examples of what goes in and comes out."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
 import msgspec
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import (
-    Components,
-    Example,
-    License,
-    OpenAPIMediaType,
-    OpenAPIResponse,
-    Operation,
-    Parameter,
-    PathItem,
-    Reference,
-    RequestBody,
-    Schema,
-    SecurityScheme,
-)
+from litestar.openapi.spec import Components, License, PathItem, Schema, SecurityScheme
 
 from raincheck.http import examples
 from raincheck.http.batches.as_openai import BatchObject
 from raincheck.http.batches.as_xai import XaiBatchObject
+from raincheck.http.describing import Verbatim, described, parameter
 from raincheck.http.docs import DocsPage
-from raincheck.http.options import OptionsBody
 from raincheck.http.render import RequestObject
+from raincheck.http.shapes import answers_with_bytes, answers_with_events
 from raincheck.http.videos.as_native import VideoObject
 from raincheck.http.videos.as_openai import OpenAIVideo
 from raincheck.http.webhooks.showing import DeliveryObject, EndpointObject
+from raincheck.intake.options import OptionsBody
 
 ABOUT = """Submit now, collect later: a POST with `"deferred": true` or `Prefer: respond-async` is recorded and answered
 at once with an id; everything else is passed through to the upstream. Errors are `{"error": {"message", "type",
 "param", "code"}}`, on /xai/v1 `{"code", "error"}`. Every answer carries `x-request-id`."""
-
-
-@dataclass
-class Verbatim(Schema):
-    """A JSON Schema as msgspec writes it."""
-
-    written: dict[str, Any] = field(default_factory=dict[str, Any])
-
-    def to_schema(self) -> dict[str, Any]:
-        return self.written
 
 
 def openapi_config(version: str) -> OpenAPIConfig:
@@ -79,53 +54,6 @@ def schemas() -> dict[str, Schema]:
         ref_template="#/components/schemas/{name}",
     )
     return {name: Verbatim(written=schema) for name, schema in written.items()}
-
-
-def described(
-    summary: str,
-    description: str,
-    answers: Mapping[int, tuple[str, object]],
-    *,
-    body: object = None,
-    parameters: Sequence[Parameter] = (),
-    schema: str | None = None,
-) -> type[Operation]:
-    """The description of a route. `answers` has a sentence and an example per status; text examples are no JSON.
-
-    `schema` names the component that a JSON answer below 300 follows.
-    """
-
-    @dataclass
-    class Described(Operation):
-        def __post_init__(self) -> None:
-            self.summary = summary
-            self.description = " ".join(description.split())
-            self.parameters = list(parameters) or None
-            self.request_body = None if body is None else RequestBody(content=_content(body, None), required=True)
-            self.responses = {
-                str(status): OpenAPIResponse(sentence, content=_content(shown, schema if status < 300 else None))
-                for status, (sentence, shown) in answers.items()
-            }
-
-    return Described
-
-
-def _content(shown: object, schema: str | None) -> dict[str, OpenAPIMediaType]:
-    if isinstance(shown, str):
-        media_type = "text/event-stream" if shown.startswith("event:") else "text/plain"
-        kind: Schema | Reference = Verbatim(written={"type": "string"})
-    else:
-        media_type = "application/json"
-        kind = Verbatim(written={"type": "object"})
-        if schema is not None:
-            kind = Reference(ref=f"#/components/schemas/{schema}")
-    return {media_type: OpenAPIMediaType(schema=kind, examples={"example": Example(value=shown)})}
-
-
-def parameter(name: str, place: str, sentence: str, kind: str = "string", *, required: bool = False) -> Parameter:
-    """What a path, a query or a header may say."""
-    schema = Verbatim(written={"type": kind})
-    return Parameter(name=name, param_in=place, description=sentence, schema=schema, required=required)
 
 
 def _error(status: int) -> tuple[str, object]:
@@ -179,12 +107,17 @@ CHAT = described(
     },
     body=examples.CHAT,
     parameters=[PREFER, KEY],
+    loose=True,
+    also=answers_with_events,
 )
 XAI_CHAT = described(
     "Create a chat completion, as xAI has it",
     "As POST /v1/chat/completions, with xAI's flat errors and a bare UUID as the id.",
     {200: ("Recorded.", examples.XAI_TICKET), 400: ("Not valid.", examples.XAI_ERROR)},
     body=examples.CHAT,
+    parameters=[PREFER, KEY],
+    loose=True,
+    also=answers_with_events,
 )
 DEFERRED = described(
     "Collect a deferred completion",
@@ -198,6 +131,7 @@ DEFERRED = described(
         410: ("Expired, or the result was purged.", examples.error("result_gone", "The result was purged.")),
     },
     parameters=[ID, WAIT],
+    loose=True,
 )
 RETRIEVE = described(
     "Read a request",
@@ -240,6 +174,8 @@ RESULT = described(
     "The bytes the upstream sent, with their content type; 202 and the request until there are any.",
     {200: ("The result.", examples.COMPLETION), 202: ("Not ended yet.", examples.REQUEST), 404: _error(404)},
     parameters=[ID, WAIT],
+    loose=True,
+    also=answers_with_bytes,
 )
 EVENTS = described(
     "Follow a request",
@@ -268,6 +204,8 @@ PASSTHROUGH = described(
     },
     body=examples.EMBEDDING_CALL,
     parameters=[parameter("path", "path", "Below the upstream's base URL.", required=True), PREFER, KEY],
+    loose=True,
+    also=answers_with_events,
 )
 LIVE = described("Is the process alive", "Answers as long as the process does.", {200: ("Yes.", {"status": "ok"})})
 READY = described(

@@ -50,11 +50,15 @@ class Problem:
     def answer(self, path: str) -> Answer:
         """In the dialect of the path: flat below /xai, the OpenAI envelope everywhere else."""
         if path.startswith("/xai/"):
-            name = XAI_NAMES.get(self.status, "Internal error" if self.status >= 500 else "Invalid request")
-            body = msgspec.json.encode({"code": name, "error": self.error.message})
+            body = msgspec.json.encode({"code": xai_name(self.status), "error": self.error.message})
         else:
             body = envelope(self.error)
         return Answer(body, self.status, headers=self.headers)
+
+
+def xai_name(status: int) -> str:
+    """What xAI calls an error with this status."""
+    return XAI_NAMES.get(status, "Internal error" if status >= 500 else "Invalid request")
 
 
 def problem_of(error: Exception) -> Problem:
@@ -130,8 +134,13 @@ def _inside(error: RaincheckError) -> RequestError:
 
 
 def _failed_status(error: RequestError) -> int:
-    """The upstream's status, unless the client would take it for what this server thinks of the client itself."""
+    """The upstream's status, unless the client would take it for what this server thinks of the client itself.
+
+    Without one it was found out here: what was asked for could not be done (400), or the upstream broke.
+    """
     status = None if error.upstream is None else error.upstream.status
+    if status is None and error.type == "invalid_request_error":
+        return 400
     if status is None or not 400 <= status <= 599 or status in (401, 403):
         return 502
     return 503 if status == 429 else status

@@ -9,10 +9,10 @@ from litestar.types import Receive, Scope, Send
 from raincheck.core.errors import RaincheckError, Stopping
 from raincheck.core.outcome import RequestError, envelope
 from raincheck.http.answer import send_stream
-from raincheck.http.edge import Relay, edge_in
+from raincheck.http.edge import edge_in
 from raincheck.http.presence import ClientGone, while_present
 from raincheck.http.problems import Problem, problem_of
-from raincheck.upstream.protocol import Relayed
+from raincheck.upstream.protocol import Relay, Relayed
 
 
 @dataclass(frozen=True, slots=True)

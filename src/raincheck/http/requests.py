@@ -15,11 +15,11 @@ from raincheck.http.answer import Answer
 from raincheck.http.auth import caller
 from raincheck.http.deferred import collect
 from raincheck.http.edge import Call, base_of, edge_of
-from raincheck.http.options import read_after, read_limit, read_moment
 from raincheck.http.posting import request_id
 from raincheck.http.render import page_json, view_json
 from raincheck.http.showing import shown
 from raincheck.http.waiting import read, wait_of
+from raincheck.intake.options import read_after, read_limit, read_moment
 
 MOST = 100
 TAGS = ["Requests"]

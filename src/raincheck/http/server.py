@@ -50,10 +50,10 @@ class Server(uvicorn.Server):
 
 
 @contextmanager
-def listen(settings: Settings) -> Generator[socket.socket]:
+def listen(settings: Settings, *, flag: str = "--port") -> Generator[socket.socket]:
     """The listening socket, bound before anything slow starts, so that a taken port is said at once.
 
-    Raises SettingsInvalid when it is taken.
+    Raises SettingsInvalid when it is taken; `flag` chooses another.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
@@ -63,7 +63,7 @@ def listen(settings: Settings) -> Generator[socket.socket]:
         except OSError as error:
             raise SettingsInvalid(
                 f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
-                "Stop what uses it, or choose another with --port."
+                f"Stop what uses it, or choose another with {flag}."
             ) from error
         listener.listen(2048)
         listener.setblocking(False)
@@ -71,8 +71,12 @@ def listen(settings: Settings) -> Generator[socket.socket]:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """An answer without an end is how a connection is cut here, on purpose; uvicorn takes it for a mistake."""
-    return record.msg != "ASGI callable returned without completing response."
+    """Not what uvicorn says of a connection that is cut here on purpose, by an answer without an end; nor what anyone
+    could fill the log with, without a key, by talking nonsense."""
+    return record.msg not in {
+        "ASGI callable returned without completing response.",
+        "Invalid HTTP request received.",
+    }
 
 
 def _bounded(limits: Limits) -> type[asyncio.Protocol]:

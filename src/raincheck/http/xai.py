@@ -3,8 +3,8 @@
 from litestar import get
 from litestar import post as post_route
 from litestar.types import ASGIApp
-from uuid_utils import uuid7
 
+from raincheck.core.ids import new_uuid
 from raincheck.http import openapi
 from raincheck.http.answer import Answer
 from raincheck.http.deferred import collect
@@ -17,7 +17,7 @@ TAGS = ["xAI"]
 
 @post_route("/xai/v1/chat/completions", operation_class=openapi.XAI_CHAT, status_code=200, tags=TAGS)
 async def create_xai_completion(request: Call) -> ASGIApp:
-    return await post(request, "/chat/completions", make_id=lambda: str(uuid7()))
+    return await post(request, "/chat/completions", make_id=new_uuid)
 
 
 @get("/xai/v1/chat/deferred-completion/{request_id:str}", operation_class=openapi.DEFERRED, tags=TAGS)

@@ -71,6 +71,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     client_retry: int | None = None
     """Which retry of its own the client says this is (0: the first try); None when it does not say."""
+    repeat_within: int = REPEAT_WINDOW
+    """How long such a retry is recognised, in microseconds."""
 
 
 def admit(
@@ -118,7 +120,7 @@ def admit(
         idempotency_key=fit_key(key),
         fingerprint=_fingerprint(submission) if key is not None or repeatable else None,
         # With a key the key alone decides; content would join requests whose callers told them apart.
-        repeat_until=now + REPEAT_WINDOW if repeatable else None,
+        repeat_until=now + submission.repeat_within if repeatable else None,
         is_retry=repeatable and bool(submission.client_retry),
     )
 
@@ -243,4 +245,7 @@ def _fingerprint(submission: Submission) -> bytes:
     parts = [submission.path.encode(), options, submission.payload]
     if submission.attachments:
         parts.append(msgspec.json.encode([(each.name, each.digest) for each in submission.attachments]))
+    if submission.repeat_within != REPEAT_WINDOW:
+        # Calls that are repeated in other ways are not each other's repetitions.
+        parts.append(str(submission.repeat_within).encode())
     return sha256(b"\0".join(parts)).digest()

@@ -7,7 +7,7 @@ from typing import Literal
 
 from raincheck.core.clock import SECOND, Clock
 from raincheck.core.errors import KeyInvalid, KeyMissing, ScopeMissing, TooLarge
-from raincheck.core.model import LOCAL_TENANT, Tenant
+from raincheck.core.model import LOCAL_TENANT, ApiKey, Tenant
 from raincheck.store.protocol import Registry
 
 Scope = Literal["read", "write"]
@@ -20,7 +20,8 @@ REMEMBERED_KEYS = 10_000
 @dataclass(frozen=True, slots=True)
 class _Known:
     tenant: Tenant
-    scopes: frozenset[str]
+    key: ApiKey | None
+    """None where no key is needed."""
     until: int
 
 
@@ -37,22 +38,31 @@ class Gate:
 
     async def enter(self, secret: str | None, scopes: Collection[Scope]) -> Tenant:
         """The tenant of a secret that has all of these scopes. Raises KeyMissing, KeyInvalid, ScopeMissing."""
+        known = await self._knows(secret)
+        if known.key is not None:
+            for missing in (scope for scope in scopes if scope not in known.key.scopes):
+                raise ScopeMissing(f"This API key may not {missing}; make one with `--scopes {','.join(scopes)}`.")
+        return known.tenant
+
+    async def key(self, secret: str | None) -> tuple[Tenant, ApiKey | None]:
+        """The same for any key, and the key; None where no key is needed. Raises KeyMissing, KeyInvalid."""
+        known = await self._knows(secret)
+        return known.tenant, known.key
+
+    async def _knows(self, secret: str | None) -> _Known:
         now = self._clock()
         if self._loopback and now - self._looked_at >= TRUST_FOR:
             await self._look(now)
         if self._open is not None:
-            return self._open.tenant
+            return self._open
         if not secret:
             raise KeyMissing
-        known = await self._of(secret, now)
-        for missing in (scope for scope in scopes if scope not in known.scopes):
-            raise ScopeMissing(f"This API key may not {missing}; make one with `--scopes {','.join(scopes)}`.")
-        return known.tenant
+        return await self._of(secret, now)
 
     async def _look(self, now: int) -> None:
         # A key that was made and revoked still counts: someone wanted the door shut.
         no_keys = not await self._registry.keys()
-        self._open = _Known(await self._registry.tenant(LOCAL_TENANT), frozenset(), now) if no_keys else None
+        self._open = _Known(await self._registry.tenant(LOCAL_TENANT), None, now) if no_keys else None
         self._looked_at = now
 
     async def _of(self, secret: str, now: int) -> _Known:
@@ -66,7 +76,7 @@ class Gate:
             raise KeyInvalid
         if len(self._known) >= REMEMBERED_KEYS:
             self._known.clear()
-        known = _Known(await self._registry.tenant(key.tenant), key.scopes, now + TRUST_FOR)
+        known = _Known(await self._registry.tenant(key.tenant), key, now + TRUST_FOR)
         self._known[digest] = known
         return known
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw, structs
 
 from raincheck.core.errors import BadInput, NotFound, ResultGone, TooLarge
-from raincheck.core.model import Request, Result
+from raincheck.core.model import Request
 from raincheck.core.responses import aside
 from raincheck.core.status import Status
 from raincheck.intake.admit import MAX_METADATA, PRIORITIES, Options, Submission, fit_metadata
@@ -112,7 +112,7 @@ async def continued(members: Members, tenant: str, desk: Desk, *, at_most: int) 
     size = len(payload) + (len(result.body) if result.size is None else result.size)
     if size > at_most:
         raise TooLarge(f"The conversation up to {previous} has {size} bytes, {at_most} are accepted; begin a new one.")
-    joined = partial(_joined, members, record, payload, await _body(result, desk))
+    joined = partial(_joined, members, record, payload, await desk.body(result))
     whole = await aside(size + memoryview(members.get("input", b"")).nbytes, joined)
     return {name: raw for name, raw in members.items() if name != PREVIOUS} | {"input": whole}
 
@@ -142,12 +142,6 @@ async def _completed(previous: str, tenant: str, desk: Desk) -> Request:
             f"{previous} was not completed, it is {record.status}; go on from one before it.", param=PREVIOUS
         )
     return record
-
-
-async def _body(result: Result, desk: Desk) -> bytes:
-    if result.blob is None or result.size is None:
-        return result.body
-    return b"".join([piece async for piece in desk.read(result.blob, 0, result.size, gone=ResultGone())])
 
 
 def _output_of(record: Request, body: bytes) -> list[Raw]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from raincheck.core.clock import FOREVER, HOUR, Clock
-from raincheck.core.errors import AttachmentGone, NotFound, RaincheckError, StoreUnavailable
+from raincheck.core.errors import AttachmentGone, NotFound, RaincheckError, ResultGone, StoreUnavailable
 from raincheck.core.model import Attachment, Attempt, Place, Request, Result
 from raincheck.core.status import Status
 from raincheck.intake.links import Links
@@ -124,6 +124,13 @@ class Desk:
                 yield piece
         except NotFound as error:
             raise gone from error
+
+    async def body(self, result: Result) -> bytes:
+        """The whole of a result, wherever it is kept. Raises ResultGone, StoreUnavailable."""
+        if result.blob is None or result.size is None:
+            return result.body
+        gone = ResultGone("The result is not in the object store any more; submit the request again.")
+        return b"".join([piece async for piece in self.read(result.blob, 0, result.size, gone=gone)])
 
     async def _link(self, result: Result | None) -> str | None:
         if result is None or result.blob is None or self.objects is None:

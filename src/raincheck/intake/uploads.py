@@ -31,6 +31,10 @@ from raincheck.store.keeping import keep
 from raincheck.store.protocol import Blobs, Files, Requests
 from raincheck.upstream.media.sniff import HEAD, kind_of
 
+UPLOAD_SILENCE = 60.0
+"""Seconds for which none of an upload may come."""
+UPLOAD_PACE = 16 << 10
+"""Bytes a second that an upload comes with at least, after those first seconds."""
 KEEP_FOR = DAY
 """Microseconds that a body is kept for without anything that refers to it: longer than any upload takes."""
 
@@ -124,7 +128,7 @@ class Inbox:
         body = _Body(pieces, self.max_bytes if at_most is None else at_most, look)
         try:
             measures = await keep(self.objects, blob, body.looked_at(), content_type=content_type)
-        except Exception:
+        except BaseException:  # Also when whoever sends it has left.
             await self.drop(blob)
             raise
         return Kept(blob, measures.size, measures.digest, bytes(body.head))

@@ -93,8 +93,9 @@ class Catalogue:
         known = self.models_for(operation)
         if is_video(operation) and not any(Takes.VIDEOS in member.upstream.takes for member in self.members):
             raise ModelUnknown(
-                "No upstream here makes videos. The built-in preview renderer comes with "
-                'pip install "raincheck[preview]"; a model of your own is an upstream of kind videos, xai or python.',
+                "No upstream here makes videos. The built-in preview renderer is an [[upstream]] of kind preview in "
+                "raincheck.toml, and needs the extra raincheck[preview]; a model of your own is one of kind videos, "
+                "xai or python.",
                 param="model",
             )
         listed = ", ".join(known[:20]) + (", …" if len(known) > 20 else "") if known else "none"

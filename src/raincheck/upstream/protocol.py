@@ -97,6 +97,14 @@ class Relayed:
     body: AsyncIterator[bytes]
 
 
+class Relay(Protocol):
+    """Passes a call on while its client waits."""
+
+    def call(self, *, model: str, path: str, payload: bytes) -> AbstractAsyncContextManager[Relayed]:
+        """Entering raises ModelUnknown, UpstreamBusy or UpstreamDown; leaving early aborts the call."""
+        ...
+
+
 JSON = {"content-type": "application/json"}
 
 

@@ -18,7 +18,7 @@ from raincheck.core.outcome import Ended, Reply, RequestError, Succeeded
 from raincheck.core.status import Status
 from raincheck.intake.admit import Submission
 from raincheck.intake.batches.assemble import Assembler
-from raincheck.intake.batches.calls import VideoCalls, path_of
+from raincheck.intake.batches.calls import path_of
 from raincheck.intake.batches.feed import Feeder
 from raincheck.intake.batches.keeper import Keeper
 from raincheck.intake.batches.steps import Steps
@@ -188,7 +188,7 @@ async def a_house(
             await keeper.close()
 
 
-async def _steps(store: Store, objects: BlobStore | None, videos: VideoCalls, clock: FakeClock) -> Steps:
+async def _steps(store: Store, objects: BlobStore | None, videos: Clips, clock: FakeClock) -> Steps:
     catalogue = await a_catalogue()
     return Steps(
         batches=store.batches,

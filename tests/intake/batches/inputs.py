@@ -9,7 +9,7 @@ import msgspec
 from raincheck.core.batches import Body
 from raincheck.core.clock import now
 from raincheck.core.errors import BadInput
-from raincheck.core.model import Request, Result, Tenant
+from raincheck.core.model import Tenant
 from raincheck.intake.admit import Submission
 from raincheck.intake.batches.line import Lines
 from raincheck.store.blobs import BlobStore, open_blobs
@@ -72,9 +72,6 @@ class Videos:
         self, tenant: Tenant, url: str, members: Mapping[str, msgspec.Raw], fresh: list[str]
     ) -> Submission:
         raise AssertionError("nothing is fed here")
-
-    def answer(self, url: str, request: Request, payload: bytes, result: Result) -> bytes:
-        raise AssertionError("nothing ends here")
 
 
 async def a_catalogue() -> Catalogue:

@@ -8,19 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from raincheck.core.batches import Batch, BatchStatus
+from raincheck.core.batches import Batch
+from raincheck.intake.batches.xai_words import XaiState, cancelled_at, refusal, state_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class XaiState(msgspec.Struct):
-    """How many requests there are, and where they stand."""
-
-    num_requests: int
-    num_pending: int
-    num_success: int
-    num_error: int
-    num_cancelled: int
 
 
 class XaiCost(msgspec.Struct):
@@ -66,11 +57,11 @@ def xai(batch: Batch) -> XaiBatchObject:
         create_time=moment(batch.created_at),
         expire_time=moment(batch.expires_at),
         expires_at=moment(batch.expires_at),
-        cancel_time=None if (cancelled := _cancelled(batch)) is None else moment(cancelled),
-        cancel_by_xai_message=_refusal(batch),
+        cancel_time=None if (cancelled := cancelled_at(batch)) is None else moment(cancelled),
+        cancel_by_xai_message=refusal(batch),
         create_api_key_id="",
         input_file_id=batch.input_file_id,
-        state=_state(batch),
+        state=state_of(batch),
         cost_breakdown=XaiCost(batch.usage.cost_ticks),
     )
 
@@ -83,32 +74,3 @@ def moment(us: int) -> str:
 def page(name: str, items: Sequence[object], token: str | None) -> dict[str, object]:
     """A list; the token is null at its end, where an empty one would have some clients ask for ever."""
     return {name: items, "pagination_token": token}
-
-
-def _state(batch: Batch) -> XaiState:
-    """What expired is an error: there is no word for it. A file that is still being read has a request at least, or it
-    will be refused; clients would take 0 of 0 for the end."""
-    counts = batch.counts
-    unread = batch.status is BatchStatus.VALIDATING
-    return XaiState(
-        num_requests=max(counts.total, 1) if unread else counts.total,
-        num_pending=max(counts.pending, 1) if unread else counts.pending,
-        num_success=counts.completed,
-        num_error=counts.failed + counts.expired,
-        num_cancelled=counts.cancelled,
-    )
-
-
-def _cancelled(batch: Batch) -> int | None:
-    if batch.status is BatchStatus.FAILED:
-        return batch.ended_at
-    ended_by_caller = batch.cancelling or batch.status is BatchStatus.CANCELLED
-    return (batch.finalizing_at or batch.ended_at) if ended_by_caller else None
-
-
-def _refusal(batch: Batch) -> str | None:
-    if batch.status is not BatchStatus.FAILED:
-        return None
-    told = [each.message if each.line is None else f"line {each.line}: {each.message}" for each in batch.errors[:5]]
-    more = "" if len(batch.errors) <= len(told) else f" … ({len(batch.errors)} errors)"
-    return f"JSONL file validation failed: {' '.join(told)}{more}"

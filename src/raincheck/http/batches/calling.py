@@ -8,16 +8,15 @@ from raincheck.core.batches import BatchDialect, CreatedBatch
 from raincheck.core.errors import BadInput, NotJson, Stopping
 from raincheck.core.model import Tenant
 from raincheck.http.auth import caller
-from raincheck.http.batches.ids import fresh_id
 from raincheck.http.batches.reading import validated
-from raincheck.http.codec import client_retry, idempotency_key, is_json, wrong_type
+from raincheck.http.codec import is_json, wrong_type
 from raincheck.http.edge import Call, edge_of
-from raincheck.http.options import read_options
 from raincheck.http.posting import read_body
-from raincheck.intake.admit import Options
-from raincheck.intake.batches.creating import DEFAULT_WINDOW, Plan, Repetition, create
+from raincheck.intake.batches.creating import DEFAULT_WINDOW, Plan, Repetition, check_options, create
+from raincheck.intake.batches.ids import fresh_id
 from raincheck.intake.bodies import read_object
 from raincheck.intake.gate import check_size
+from raincheck.intake.options import client_retry, idempotency_key, read_options
 
 NOTHING = msgspec.Raw(b"null")
 
@@ -112,7 +111,7 @@ def _plan(body: BatchBody, dialect: BatchDialect, headers: Mapping[bytes, bytes]
                     param=name,
                 )
     options = read_options(body.raincheck, headers)
-    _check_options(options)
+    check_options(options)
     return Plan(
         dialect=dialect,
         name=body.name,
@@ -124,19 +123,6 @@ def _plan(body: BatchBody, dialect: BatchDialect, headers: Mapping[bytes, bytes]
         webhook_events=options.webhook_events if body.webhook_events is None else tuple(body.webhook_events),
         output_seconds=_seconds(body.output_expires_after),
     )
-
-
-def _check_options(options: Options) -> None:
-    """Of what may be asked of a request, a batch has metadata and a webhook; its window is its deadline."""
-    for name in ("not_before", "deadline", "expires_in", "max_attempts"):
-        if getattr(options, name) is not None:
-            raise BadInput(
-                f"A batch has no {name}; say with `completion_window` until when its lines are worked on.", param=name
-            )
-    if options.include_result:
-        raise BadInput(
-            "A batch has no include_result: its webhook names the files with the results.", param="include_result"
-        )
 
 
 def _seconds(given: ExpiresAfter | None) -> int | None:

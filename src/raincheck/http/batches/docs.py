@@ -3,7 +3,8 @@
 from typing import Any
 
 from raincheck.http import examples
-from raincheck.http.openapi import KEY, described, parameter
+from raincheck.http.describing import described, parameter
+from raincheck.http.openapi import KEY
 
 ID = "batch_0199a3c2f4b87d3e9a51c0de5f00ba47"
 XAI_ID = "0199a3c2-f4b8-7d3e-9a51-c0de5f00ba47"
@@ -127,6 +128,8 @@ ESTIMATED = {
 ENDED = ("It has ended.", examples.error("already_ended", "The batch has already ended as completed."))
 CLOSED = ("It takes no more.", examples.error("batch_closed", "This batch takes no more requests."))
 
+EITHER = ("BatchObject", "XaiBatchObject")
+"""By its dialect."""
 BATCH_ID = parameter("batch_id", "path", "The batch's id: `batch_…`, or a bare UUID in xAI's dialect.", required=True)
 WAIT = parameter(
     "wait", "query", "Seconds (0 to 60) to hold the answer until the batch has ended; or `Prefer: wait=N`.", "number"
@@ -143,7 +146,7 @@ CREATE = described(
     {200: ("The batch.", BATCH), 400: examples.ERRORS[400], 404: examples.ERRORS[404], 409: examples.ERRORS[409]},
     body=CREATING,
     parameters=[KEY],
-    schema="BatchObject",
+    schema=EITHER,
 )
 LIST = described(
     "List batches",
@@ -161,7 +164,7 @@ RETRIEVE = described(
     "Where it stands, how many of its lines have ended and how, and its files once it has ended; in its own dialect.",
     {200: ("The batch.", BATCH), 404: examples.ERRORS[404]},
     parameters=[BATCH_ID, WAIT],
-    schema="BatchObject",
+    schema=EITHER,
 )
 CANCEL = described(
     "Cancel a batch",
@@ -169,7 +172,7 @@ CANCEL = described(
     files. Cancelling again changes nothing.""",
     {200: ("The batch.", BATCH | {"status": "cancelling"}), 404: examples.ERRORS[404], 409: ENDED},
     parameters=[BATCH_ID],
-    schema="BatchObject",
+    schema=EITHER,
 )
 XAI_CANCEL = described(
     "Cancel a batch, as xAI has it",
@@ -229,6 +232,7 @@ RESULTS = described(
         TOKEN,
         parameter("wait", "query", "Seconds (0 to 60) to hold an answer that would be empty.", "number"),
     ],
+    loose=True,
 )
 ESTIMATE = described(
     "Estimate how long a batch would take",

@@ -15,10 +15,11 @@ from raincheck.http.batches.as_xai import xai
 from raincheck.http.batches.calling import create_batch, told
 from raincheck.http.batches.reading import batch_id, batch_json, read, shown, spoken
 from raincheck.http.batches.xai import DEFAULT as XAI_DEFAULT
-from raincheck.http.batches.xai import cancelled, limit_of, page_token
+from raincheck.http.batches.xai import cancelled, limit_of
 from raincheck.http.edge import Call, edge_of
-from raincheck.http.options import read_after
 from raincheck.http.waiting import wait_of
+from raincheck.intake.batches.tokens import page_token
+from raincheck.intake.options import read_after
 
 TAGS = ["Batches"]
 MOST = 100

@@ -17,15 +17,16 @@ from raincheck.http.batches import docs
 from raincheck.http.batches.as_openai import openai
 from raincheck.http.batches.calling import json_body
 from raincheck.http.batches.reading import batch_id, read, source_of, spoken
-from raincheck.http.batches.video_calls import EdgeVideos
-from raincheck.http.batches.xai import limit_of, read_token, write_token
+from raincheck.http.batches.video_answers import EdgeVideos
+from raincheck.http.batches.xai import limit_of, token_of
 from raincheck.http.batches.xai_results import results_page
 from raincheck.http.codec import wrong_type
 from raincheck.http.edge import Call, base_of, edge_of
 from raincheck.http.presence import while_present
 from raincheck.http.waiting import NO_WAIT, wait_of
 from raincheck.intake.batches.estimate import Demand, Outlook, estimate, total
-from raincheck.intake.batches.results import Ending, Mark, Page, Results
+from raincheck.intake.batches.results import Ending, Page, Results
+from raincheck.intake.batches.tokens import Mark, write_token
 from raincheck.intake.bodies import read_object
 
 TAGS = ["Batches"]
@@ -60,7 +61,7 @@ async def list_results(request: Call) -> Answer:
     wait, limit = wait_of(request), limit_of(request)
     batch = await edge_of(request).store.batches.get(tenant.name, batch_id(request))
     if spoken(request, batch) is BatchDialect.XAI:
-        page = await _page(request, batch, read_token(request), limit)
+        page = await _page(request, batch, token_of(request), limit)
         token = write_token(page.mark) if page.has_more else None
         return Answer(msgspec.json.encode(results_page(page.endings, token)))
     after = _after(request)
@@ -146,14 +147,15 @@ def _number(mark: Mark) -> int:
 
 
 def _shown(each: Ending) -> dict[str, object]:
+    told = each.told
     return {
         "id": each.id,
         "custom_id": each.custom_id,
         "line": each.line,
         "ended": each.ended,
         "mark": _number(each.mark),
-        "response": Raw(each.told.response),
-        "error": Raw(each.told.error),
+        "response": Raw(told.response),
+        "error": Raw(told.error),
     }
 
 

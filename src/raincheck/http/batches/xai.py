@@ -1,12 +1,10 @@
 """xAI's batches: on /xai/v1, and what only its clients ask for on /v1 as well."""
 
-import re
-
 import msgspec
 from litestar import get, post
 
-from raincheck.core.batches import BatchDialect, BatchPage, Cursor
-from raincheck.core.errors import BadInput, Stopping
+from raincheck.core.batches import ENDED_BY_CANCEL, BatchDialect
+from raincheck.core.errors import Stopping
 from raincheck.core.model import Tenant
 from raincheck.http.answer import Answer
 from raincheck.http.auth import caller
@@ -14,21 +12,17 @@ from raincheck.http.batches import docs
 from raincheck.http.batches.as_xai import XaiRequestObject, moment, page, xai
 from raincheck.http.batches.calling import create_batch, json_body, told
 from raincheck.http.batches.reading import batch_id, batch_json, read, shown, source_of
-from raincheck.http.batches.video_calls import EdgeVideos
-from raincheck.http.codec import idempotency_key
 from raincheck.http.edge import Call, edge_of
-from raincheck.http.options import read_limit
 from raincheck.http.waiting import wait_of
 from raincheck.intake.batches.adding import add, understand
 from raincheck.intake.batches.line import Lines
 from raincheck.intake.batches.overview import Overview, Standing
+from raincheck.intake.batches.tokens import Mark, page_token, read_token, write_token
+from raincheck.intake.options import idempotency_key, read_limit
 
 TAGS = ["xAI"]
 MOST = 1_000
 DEFAULT = 100
-ENDED_BY_CANCEL = 200
-"""Requests that are ended while the caller waits; the others are ended by and by."""
-_TOKEN = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,12})\.([0-9]{1,12}))?")
 
 
 @post("/xai/v1/batches", operation_class=docs.XAI_CREATE, status_code=200, tags=TAGS)
@@ -71,7 +65,7 @@ async def add_requests(request: Call) -> Answer:
     body = await json_body(request, tenant)
     # Before anything is understood or kept for it.
     await edge.store.batches.get(tenant.name, batch_id(request))
-    lines = Lines(endpoint=None, xai=False, videos=EdgeVideos(edge), catalogue=edge.catalogue)
+    lines = Lines(endpoint=None, xai=False, videos=edge.videos, catalogue=edge.catalogue)
     added = await understand(body, lines)
     batch = await add(added, tenant.name, batch_id(request), key, batches=edge.store.batches, inbox=edge.inbox)
     return Answer(await shown(request, batch))
@@ -84,7 +78,7 @@ async def add_requests(request: Call) -> Answer:
 )
 async def list_requests(request: Call) -> Answer:
     tenant = await caller(request, "read")
-    after, limit = read_token(request), limit_of(request)
+    after, limit = token_of(request), limit_of(request)
     batches = edge_of(request).store.batches
     batch = await batches.get(tenant.name, batch_id(request))
     standing, mark = await Overview(batches, source_of(request)).page(batch, after, limit)
@@ -100,30 +94,17 @@ async def cancelled(call: Call, name: str) -> Answer:
     return Answer(await shown(call, batch))
 
 
+def token_of(call: Call) -> Mark:
+    """Where the page of lines begins that a call asks for. Raises BadInput."""
+    return read_token(call.query_params.get("pagination_token"))
+
+
 def limit_of(call: Call, most: int = MOST, default: int = DEFAULT) -> int:
     """How many items a call asks for, under either name. Raises BadInput."""
     for name in ("page_size", "limit"):
         if (text := call.query_params.get(name)) is not None:
             return read_limit(text, most, param=name)
     return default
-
-
-def page_token(found: BatchPage) -> str | None:
-    return found.batches[-1].id if found.batches and found.has_more else None
-
-
-def read_token(call: Call) -> int | Cursor:
-    """Where a page of lines begins. Raises BadInput for what was never a token."""
-    text = call.query_params.get("pagination_token")
-    if not text:
-        return 0
-    if (found := _TOKEN.fullmatch(text)) is None:
-        raise BadInput("pagination_token must be the one of the page before.", param="pagination_token")
-    return int(found[1]) if found[2] is None else Cursor(int(found[1]), int(found[2]), int(found[3]))
-
-
-def write_token(mark: int | Cursor) -> str:
-    return ".".join(str(each) for each in mark) if isinstance(mark, Cursor) else str(mark)
 
 
 def _shown(each: Standing) -> XaiRequestObject:

@@ -12,9 +12,8 @@ from raincheck.core.errors import NoObjectStore, NotFound, NotJson
 from raincheck.core.ids import new_id
 from raincheck.core.model import Request, Submitted, Tenant
 from raincheck.http.auth import caller
-from raincheck.http.codec import client_retry, idempotency_key, is_json
+from raincheck.http.codec import is_json
 from raincheck.http.edge import Call, edge_of
-from raincheck.http.options import deferred_options
 from raincheck.http.posting import Asked, asked_of, post, posted, read_body, record, told
 from raincheck.http.responses import docs
 from raincheck.http.responses.repeating import repeated
@@ -24,6 +23,7 @@ from raincheck.http.waiting import Wait, preferences, read
 from raincheck.intake.admit import Submission
 from raincheck.intake.bodies import read_object
 from raincheck.intake.gate import check_size
+from raincheck.intake.options import client_retry, deferred_options, idempotency_key
 from raincheck.intake.responses import (
     OPERATION,
     PATH,

@@ -4,7 +4,9 @@ from typing import Any
 
 from raincheck.core.responses import response_object
 from raincheck.http import examples
-from raincheck.http.openapi import KEY, PREFER, WAIT, described, parameter
+from raincheck.http.describing import described, parameter
+from raincheck.http.openapi import KEY, PREFER, WAIT
+from raincheck.http.shapes import answers_with_events
 
 RESPONSE_ID = "resp_0199a3c2f4b87d3e9a51c0de5f00ba47"
 ASKED: dict[str, Any] = {"model": "smollm2-135m", "input": "What is a raincheck?", "background": True}
@@ -64,6 +66,8 @@ CREATE = described(
     },
     body=ASKED,
     parameters=[PREFER, KEY],
+    loose=True,
+    also=answers_with_events,
 )
 BESIDE = described(
     "Count the tokens of an input, or compact one",
@@ -73,6 +77,7 @@ BESIDE = described(
         404: examples.ERRORS[404],
     },
     body={"model": "smollm2-135m", "input": "What is a raincheck?"},
+    loose=True,
 )
 RETRIEVE = described(
     "Read a response",
@@ -89,6 +94,7 @@ RETRIEVE = described(
         parameter("stream", "query", "`true` for its events.", "boolean"),
         parameter("starting_after", "query", "The `sequence_number` of the last event seen.", "integer"),
     ],
+    also=answers_with_events,
 )
 INPUT_ITEMS = described(
     "List what a response was asked",

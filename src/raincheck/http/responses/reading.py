@@ -10,12 +10,12 @@ from raincheck.core.responses import aside
 from raincheck.http.answer import Answer
 from raincheck.http.auth import caller
 from raincheck.http.edge import Call
-from raincheck.http.options import read_limit
 from raincheck.http.responses import docs
 from raincheck.http.responses.items import page_of
 from raincheck.http.responses.showing import answer, checked, members_of, response_id, response_record
 from raincheck.http.responses.streaming import ResponseStream
 from raincheck.http.waiting import read, wait_of
+from raincheck.intake.options import read_limit
 from raincheck.intake.responses import streams
 
 TAGS = ["Responses"]

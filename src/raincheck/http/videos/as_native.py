@@ -7,7 +7,7 @@ from raincheck.core.clock import SECOND, seconds
 from raincheck.core.model import Request
 from raincheck.core.videos import SPRITESHEET, THUMBNAIL
 from raincheck.http.render import ErrorObject, WaitingForObject, error_object
-from raincheck.http.videos.seen import Answer, Seen, completed_at, length_text, whole
+from raincheck.intake.seen import Answer, Seen, completed_at, length_text, whole
 
 
 class VideoFileObject(msgspec.Struct, kw_only=True):

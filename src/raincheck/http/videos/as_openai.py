@@ -7,7 +7,7 @@ from raincheck.core.model import Request
 from raincheck.core.outcome import why_ended
 from raincheck.core.status import Status
 from raincheck.core.videos import VideoAsk, dimensions
-from raincheck.http.videos.seen import Seen, completed_at, length_text, whole, words_of
+from raincheck.intake.seen import Seen, completed_at, length_text, whole, words_of
 
 STATUS = {
     Status.PENDING: "queued",

@@ -14,11 +14,12 @@ from raincheck.http.posting import Asked, asked_of, record, told
 from raincheck.http.videos.as_native import ticket_of
 from raincheck.http.videos.as_xai import xai
 from raincheck.http.videos.ids import Dialect, fresh_id
-from raincheck.http.videos.reading import Sheet, Wish, read_sheet, wish_of
+from raincheck.http.videos.reading import read_sheet
 from raincheck.http.videos.repeating import GONE, repeated
 from raincheck.http.videos.showing import answer, glance, written
 from raincheck.http.waiting import Wait, preferences, read
 from raincheck.intake.admit import Submission
+from raincheck.intake.video_members import Sheet, Wish, wish_of
 from raincheck.intake.videos import settle
 
 WHERE = "/v1/videos"

@@ -1,12 +1,11 @@
 """What /schema says of videos."""
 
-from dataclasses import dataclass
 from typing import Any
 
-from litestar.openapi.spec import Example, OpenAPIMediaType, OpenAPIResponse, Operation
-
 from raincheck.http import examples
-from raincheck.http.openapi import FILTERS, KEY, PREFER, SINCE, WAIT, Verbatim, described, parameter
+from raincheck.http.describing import described, parameter
+from raincheck.http.openapi import FILTERS, KEY, PREFER, SINCE, WAIT
+from raincheck.http.shapes import FILE, TEXT, answers_with_bytes, takes_form
 
 NATIVE_ID = "video_gen_0199a3c2f4b87d3e9a51c0de5f00ba47"
 OPENAI_ID = "video_0199a3c2f4b87d3e9a51c0de5f00ba47"
@@ -108,6 +107,10 @@ ID = parameter("video_id", "path", "The video's id; its kind decides which diale
 INPUTS = """An input is `{"url"}` (http, https, a data URI, or a link that this server gave), `{"file_id"}` (an uploaded
 file), `{"request_id"}` (a video that was made here), such a text by itself, or a file in a multipart form."""
 
+WITH_IMAGE = takes_form({"prompt": TEXT, "image": FILE})
+WITH_VIDEO = takes_form({"prompt": TEXT, "video": FILE})
+WITH_REFERENCE = takes_form({"prompt": TEXT, "input_reference": FILE})
+
 GENERATE = described(
     "Generate a video, later",
     f"""Recorded and answered at once with its id. `prompt` says what it shall show, `image` is its first frame,
@@ -118,6 +121,8 @@ GENERATE = described(
     {200: ("Recorded.", TICKET), 202: ("Recorded, when asked for by `Prefer: respond-async`.", TICKET), **REFUSED},
     body=GENERATION,
     parameters=[PREFER, KEY],
+    loose=True,
+    also=WITH_IMAGE,
 )
 EDIT = described(
     "Edit a video",
@@ -126,6 +131,8 @@ EDIT = described(
     {200: ("Recorded.", TICKET), **REFUSED},
     body=EDITING,
     parameters=[PREFER, KEY],
+    loose=True,
+    also=WITH_VIDEO,
 )
 EXTEND = described(
     "Extend a video",
@@ -134,6 +141,8 @@ EXTEND = described(
     {200: ("Recorded.", TICKET), **REFUSED},
     body=EXTENSION,
     parameters=[PREFER, KEY],
+    loose=True,
+    also=WITH_VIDEO,
 )
 LIST = described(
     "List videos",
@@ -147,12 +156,14 @@ RETRIEVE = described(
     for in OpenAI's or in xAI's dialect (its id tells) is answered in that. Events are at /v1/requests/{id}/events.""",
     {200: ("The video.", COMPLETED), 202: ("xAI's dialect: not ended yet.", XAI_PENDING), 404: examples.ERRORS[404]},
     parameters=[ID, WAIT, SINCE],
+    loose=True,
 )
 CANCEL = described(
     "Cancel a video",
     "A pending one is never begun, one under way is stopped, wherever it is made. Cancelling again changes nothing.",
     {200: ("The video.", CANCELLED), 404: examples.ERRORS[404], 409: examples.ERRORS[409]},
     parameters=[ID],
+    loose=True,
 )
 DELETE = described(
     "Forget a video",
@@ -170,8 +181,9 @@ OPENAI_CREATE = described(
     /v1/videos/generations takes is taken here too.""",
     {200: ("Recorded.", OPENAI_VIDEO), **REFUSED},
     body={"model": "preview", "prompt": "A rocket launching into space", "seconds": "4", "size": "1280x720"},
-    parameters=[KEY],
+    parameters=[PREFER, KEY],
     schema="OpenAIVideo",
+    also=WITH_REFERENCE,
 )
 REMIX = described(
     "Remix a video",
@@ -179,7 +191,7 @@ REMIX = described(
     the old one as well, as the `video` of a generation, and may draw on it.""",
     {200: ("Recorded.", OPENAI_VIDEO | {"remixed_from_video_id": OPENAI_ID}), **REFUSED},
     body={"prompt": "The same at night"},
-    parameters=[ID],
+    parameters=[ID, PREFER, KEY],
     schema="OpenAIVideo",
 )
 XAI_GENERATE = described(
@@ -188,18 +200,24 @@ XAI_GENERATE = described(
     edit. When a preference asks for the video itself, it stands beside `request_id`.""",
     {200: ("Recorded.", XAI_TICKET), **XAI_REFUSED},
     body=GENERATION,
+    parameters=[PREFER, KEY],
+    also=WITH_IMAGE,
 )
 XAI_EDIT = described(
     "Edit a video, as xAI has it",
     "As POST /v1/videos/edits.",
     {200: ("Recorded.", XAI_TICKET), **XAI_REFUSED},
     body=EDITING,
+    parameters=[PREFER, KEY],
+    also=WITH_VIDEO,
 )
 XAI_EXTEND = described(
     "Extend a video, as xAI has it",
     "As POST /v1/videos/extensions.",
     {200: ("Recorded.", XAI_TICKET), **XAI_REFUSED},
     body=EXTENSION,
+    parameters=[PREFER, KEY],
+    also=WITH_VIDEO,
 )
 XAI_RETRIEVE = described(
     "Collect a video, as xAI has it",
@@ -207,32 +225,23 @@ XAI_RETRIEVE = described(
     cancelled has `failed`.""",
     {200: ("It has ended.", XAI_DONE), 202: ("Not ended yet.", XAI_PENDING)},
     parameters=[ID, WAIT],
+    loose=True,
 )
 XAI_CANCEL = described(
     "Cancel a video, in xAI's words",
     "xAI has no such call; here it is as everywhere.",
     {200: ("Cancelled.", XAI_FAILED)},
     parameters=[ID],
+    loose=True,
 )
-
-_ENDS = described(
+CONTENT = described(
     "Read a video's file",
-    """The bytes; with a Range header, that part. 409 until it is completed, 410 once it was purged.""",
-    {404: examples.ERRORS[404], 409: examples.ERRORS[409], 410: ("Purged.", examples.error("result_gone", "Purged."))},
+    "409 until it is completed, 410 once it was purged; of one that came to nothing, why.",
+    {
+        404: examples.ERRORS[404],
+        409: examples.ERRORS[409],
+        410: ("Purged.", examples.error("result_gone", "Purged.")),
+    },
     parameters=[ID, parameter("variant", "query", "`video` (the default), `thumbnail` or `spritesheet`."), WAIT],
+    also=answers_with_bytes,
 )
-
-
-@dataclass
-class CONTENT(Operation):
-    """The description of a route whose answer is no JSON."""
-
-    def __post_init__(self) -> None:
-        plain = _ENDS()
-        self.summary, self.description, self.parameters = plain.summary, plain.description, plain.parameters
-        kind = OpenAPIMediaType(
-            schema=Verbatim(written={"type": "string", "format": "binary"}),
-            examples={"example": Example(value="(bytes)")},
-        )
-        whole = OpenAPIResponse("The file.", content={"video/mp4": kind})
-        self.responses = {"200": whole, **(plain.responses or {})}

@@ -12,7 +12,7 @@ import msgspec
 from raincheck.core.errors import BadInput
 from raincheck.core.model import Attachment
 from raincheck.http.multipart import Form, Upload
-from raincheck.http.options import yes_or_text
+from raincheck.intake.options import yes_or_text
 from raincheck.intake.uploads import Inbox
 
 _NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")

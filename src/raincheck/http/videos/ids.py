@@ -3,9 +3,7 @@
 import re
 from enum import Enum, auto
 
-from uuid_utils import uuid7
-
-from raincheck.core.ids import new_id
+from raincheck.core.ids import new_id, new_uuid
 
 _OPENAI = re.compile(r"video_[0-9a-f]{32}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -35,4 +33,4 @@ def fresh_id(dialect: Dialect, path: str) -> str:
         case Dialect.OPENAI:
             return new_id("video")
         case Dialect.XAI:
-            return str(uuid7())
+            return new_uuid()

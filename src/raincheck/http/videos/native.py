@@ -14,9 +14,9 @@ from raincheck.http.requests import query_of
 from raincheck.http.videos import docs
 from raincheck.http.videos.creating import create
 from raincheck.http.videos.ids import Dialect, dialect_of
-from raincheck.http.videos.reading import Reference, Sheet
 from raincheck.http.videos.showing import answer, checked, page_answer, see, video_id, video_record, written
 from raincheck.http.waiting import Wait, preferred_wait, read, wait_of
+from raincheck.intake.video_members import Reference, Sheet
 from raincheck.intake.videos import EDITS, EXTENSIONS, GENERATIONS
 
 TAGS = ["Videos"]

@@ -16,11 +16,10 @@ from raincheck.http.videos.creating import create
 from raincheck.http.videos.ids import Dialect
 from raincheck.http.videos.showing import checked, video_id
 from raincheck.http.waiting import read, wait_of
+from raincheck.intake.video_calls import DEFAULT_SECONDS
 from raincheck.intake.videos import GENERATIONS, Given
 
 TAGS = ["OpenAI"]
-DEFAULT_SECONDS = 4.0
-"""What OpenAI's API makes when nothing is said."""
 VARIANTS = {"video": None, "thumbnail": THUMBNAIL, "spritesheet": SPRITESHEET}
 
 

@@ -13,10 +13,10 @@ from raincheck.core.errors import AttachmentGone, NotFound, ResultGone
 from raincheck.core.model import Request, Tenant
 from raincheck.core.videos import Source, VideoAsk
 from raincheck.http.edge import Call, edge_of
-from raincheck.http.videos.reading import Wish
-from raincheck.http.videos.seen import ask_of
 from raincheck.intake.admit import PRIORITIES, fit_webhook_events
+from raincheck.intake.seen import ask_of
 from raincheck.intake.uploads import Inbox
+from raincheck.intake.video_members import Wish
 from raincheck.intake.videos import Given, Order
 
 GONE = (NotFound, AttachmentGone, ResultGone)

@@ -16,8 +16,8 @@ from raincheck.http.videos.as_native import native
 from raincheck.http.videos.as_openai import openai
 from raincheck.http.videos.as_xai import xai
 from raincheck.http.videos.ids import Dialect, dialect_of
-from raincheck.http.videos.seen import Seen, ask_of, page_json, receipt
 from raincheck.intake.retrieve import View
+from raincheck.intake.seen import Seen, ask_of, receipt
 
 
 def video_id(call: Call) -> str:
@@ -78,7 +78,14 @@ async def page_answer(call: Call, tenant: Tenant, page: Page) -> Answer:
         # xAI has no lists, and its object does not say which it is.
         shown = {"id": request.id, **xai(seen)} if spoken is Dialect.XAI else _object(seen, spoken)
         items.append((request.id, shown))
-    return Answer(page_json(items, page.has_more))
+    return Answer(_page_json(items, page.has_more))
+
+
+def _page_json(items: Sequence[tuple[str, object]], has_more: bool) -> bytes:
+    """A list as OpenAI's clients page through it; the items with their ids."""
+    first, last = (items[0][0], items[-1][0]) if items else (None, None)
+    page = {"object": "list", "data": [item for _, item in items], "first_id": first, "last_id": last}
+    return msgspec.json.encode({**page, "has_more": has_more})
 
 
 def _object(seen: Seen, dialect: Dialect) -> Any:

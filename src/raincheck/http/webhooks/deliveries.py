@@ -11,10 +11,10 @@ from raincheck.core.webhooks import DeliveryQuery, DeliveryStatus, Redelivery
 from raincheck.http.answer import Answer
 from raincheck.http.auth import caller
 from raincheck.http.edge import Call, edge_of
-from raincheck.http.options import moment, read_after, read_limit, read_moment
 from raincheck.http.webhooks import docs
 from raincheck.http.webhooks.reading import RedeliverBody, read_said
 from raincheck.http.webhooks.showing import delivery_object, list_json
+from raincheck.intake.options import moment, read_after, read_limit, read_moment
 
 TAGS = ["Webhooks"]
 MOST = 100

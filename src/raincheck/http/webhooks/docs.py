@@ -3,7 +3,7 @@
 from typing import Any
 
 from raincheck.http import examples
-from raincheck.http.openapi import described, parameter
+from raincheck.http.describing import described, parameter
 
 STATE: dict[str, Any] = {
     "status": "enabled",

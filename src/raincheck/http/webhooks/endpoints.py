@@ -15,9 +15,7 @@ from raincheck.core.webhooks import MOST_ENDPOINTS, Endpoint
 from raincheck.delivery.keys import hint, new_secret, shown
 from raincheck.http.answer import Answer
 from raincheck.http.auth import caller
-from raincheck.http.codec import client_retry
 from raincheck.http.edge import Call, Edge, edge_of
-from raincheck.http.options import read_after, read_limit
 from raincheck.http.webhooks import docs
 from raincheck.http.webhooks.reading import (
     ChangeBody,
@@ -32,6 +30,7 @@ from raincheck.http.webhooks.reading import (
 from raincheck.http.webhooks.showing import EndpointObject, endpoint_object, list_json
 from raincheck.http.webhooks.testing import send_test
 from raincheck.intake.admit import REPEAT_WINDOW
+from raincheck.intake.options import client_retry, read_after, read_limit
 
 TAGS = ["Webhooks"]
 MOST = 100

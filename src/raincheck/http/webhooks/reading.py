@@ -13,11 +13,11 @@ from raincheck.core.model import Tenant
 from raincheck.core.webhooks import OVERLAP, Endpoint, EndpointChange, Signature
 from raincheck.http.codec import is_json, wrong_type
 from raincheck.http.edge import Call, edge_of
-from raincheck.http.options import Moment
 from raincheck.http.posting import read_body
 from raincheck.intake.admit import fit_webhook_url
 from raincheck.intake.bodies import read_object
 from raincheck.intake.gate import check_size
+from raincheck.intake.options import Moment
 
 T = TypeVar("T")
 LONGEST_NAME = 256

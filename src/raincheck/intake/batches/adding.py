@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 import msgspec
-from uuid_utils import uuid7
 
 from raincheck.core.batches import MOST_ADDED, Batch, Body, NewPart
 from raincheck.core.errors import BadInput, DuplicateLine
+from raincheck.core.ids import new_uuid
 from raincheck.intake.admit import fit_key
 from raincheck.intake.batches.line import LineRefused, Lines, write_line
 from raincheck.intake.batches.xai import convert
@@ -39,6 +39,18 @@ class Added:
     queues: Mapping[str, int]
 
 
+def check_count(requests: int) -> None:
+    """Raise BadInput when one call cannot add so many."""
+    if not requests:
+        raise BadInput(f"`{NAME}` is missing or empty; send a list with at least one request.", param=NAME)
+    if requests > MOST_ADDED:
+        raise BadInput(
+            f"`{NAME}` has {requests} requests, {MOST_ADDED} may be added by one call; send the others with further "
+            "calls.",
+            param=NAME,
+        )
+
+
 async def understand(body: bytes, lines: Lines) -> Added:
     """The lines in the body of a call, each checked by `lines`. Raises BadInput, which names the first that is wrong,
     ModelUnknown, DuplicateLine."""
@@ -47,33 +59,42 @@ async def understand(body: bytes, lines: Lines) -> Added:
 
 
 async def add(
-    added: Added, tenant: str, batch_id: str, idempotency_key: str | None, *, batches: Batches, inbox: Inbox
+    added: Added,
+    tenant: str,
+    batch_id: str,
+    idempotency_key: str | None = None,
+    *,
+    fingerprint: bytes | None = None,
+    is_retry: bool = False,
+    batches: Batches,
+    inbox: Inbox,
 ) -> Batch:
-    """Record what a call adds. Raises what the store does, TooLarge, StoreUnavailable."""
-    key = fit_key(idempotency_key)
-    part = NewPart(body=await _body(added.text, inbox), names=added.names, queues=added.queues, idempotency_key=key)
+    """Record what a call adds; its repetitions are known as NewPart says. Raises what the store does, TooLarge,
+    StoreUnavailable."""
+    part = NewPart(
+        body=await _body(added.text, inbox),
+        names=added.names,
+        queues=added.queues,
+        idempotency_key=fit_key(idempotency_key),
+        fingerprint=fingerprint,
+        is_retry=is_retry,
+    )
     try:
         batch = await batches.add(tenant, batch_id, part)
-    except Exception:
+    except BaseException:
         await _let_go(part.body, inbox)
         raise
-    if key is not None:  # Nothing has come of it when it was the same again; what is referred to stays.
+    # Nothing has come of it when it was the same again; what is referred to stays.
+    if part.idempotency_key is not None or is_retry:
         await _let_go(part.body, inbox)
     return batch
 
 
 def _read(body: bytes, lines: Lines) -> Added:
     items = member(read_object(body), NAME, _ITEMS)
-    if not items:
-        raise BadInput(f"`{NAME}` is missing or empty; send a list with at least one request.", param=NAME)
-    if len(items) > MOST_ADDED:
-        raise BadInput(
-            f"`{NAME}` has {len(items)} requests, {MOST_ADDED} may be added by one call; send the others with further "
-            "calls.",
-            param=NAME,
-        )
+    check_count(len(items or ()))
     text, names, queues = list[bytes](), dict[str, int](), Counter[str]()
-    for number, item in enumerate(items):
+    for number, item in enumerate(items or ()):
         line = _line(item, number)
         try:
             asked = lines.read(line[:-1], number)
@@ -102,7 +123,7 @@ def _line(item: msgspec.Raw, number: int) -> bytes:
             name = member(members, "custom_id", TEXT)
         if url is None or body is None:
             raise BadInput('each request must be as in {"batch_request": {"chat_get_completion": {…}}}')
-        return write_line(name or str(uuid7()), url, body)
+        return write_line(name or new_uuid(), url, body)
     except LineRefused as refused:
         raise _wrong(number, refused.error.message, refused.error.param) from None
     except BadInput as error:

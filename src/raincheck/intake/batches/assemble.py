@@ -19,7 +19,7 @@ from raincheck.core.model import File, Result
 from raincheck.core.operations import is_video
 from raincheck.core.status import Status
 from raincheck.intake.batches import telling
-from raincheck.intake.batches.calls import VideoCalls
+from raincheck.intake.batches.calls import VideoAnswers
 from raincheck.intake.batches.line import made_up_name
 from raincheck.intake.batches.sheet import CONTENT_TYPE, Sheet, drop
 from raincheck.intake.batches.supply import Supply, name_of
@@ -45,7 +45,7 @@ class Assembler:
     requests: Requests
     blobs: Blobs
     objects: BlobStore | None
-    videos: VideoCalls
+    videos: VideoAnswers
     clock: Clock
     longest: int
     """Bytes of a line of the input."""

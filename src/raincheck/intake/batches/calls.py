@@ -28,7 +28,7 @@ _OURS = re.compile(r"/v1/(batches|files|requests|models|webhook_[a-z_]+|realtime
 
 
 class VideoCalls(Protocol):
-    """What the HTTP edge makes of lines that ask for videos, as it would of calls that came one by one."""
+    """What lines that ask for videos come to, as calls would that came one by one."""
 
     def check(self, url: str, members: Mapping[str, msgspec.Raw]) -> str | None:
         """The model asked for, None when none is named. Raises BadInput; asks nobody."""
@@ -39,6 +39,10 @@ class VideoCalls(Protocol):
     ) -> Submission:
         """What to record; `fresh` takes the blobs this puts into the object store. Raises BadInput and its like."""
         ...
+
+
+class VideoAnswers(Protocol):
+    """What becomes of them."""
 
     def answer(self, url: str, request: Request, payload: bytes, result: Result) -> bytes:
         """What reading the finished video says, in the dialect of the url."""

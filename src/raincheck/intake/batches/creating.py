@@ -8,10 +8,13 @@ import msgspec
 from raincheck.core.batches import (
     LONGEST_WINDOW,
     SHORTEST_WINDOW,
+    Batch,
     BatchDialect,
     Body,
+    Counts,
     CreatedBatch,
     NewBatch,
+    Usage,
 )
 from raincheck.core.clock import DAY, SECOND
 from raincheck.core.errors import BadInput, NoObjectStore, NotFound
@@ -21,6 +24,7 @@ from raincheck.core.units import parse_duration, show_duration
 from raincheck.intake.admit import (
     NO_TEXT,
     REPEAT_WINDOW,
+    Options,
     fit_key,
     fit_metadata,
     fit_webhook_events,
@@ -108,6 +112,27 @@ async def create(
             raise
         new = msgspec.structs.replace(new, body=Body(size=file.size, digest=file.digest, blob=file.blob))
     return await batches.create(new)
+
+
+def check_options(options: Options) -> None:
+    """Of what may be asked of a request, a batch has metadata and a webhook; its window is its deadline. Raises
+    BadInput."""
+    for name in ("not_before", "deadline", "expires_in", "max_attempts"):
+        if getattr(options, name) is not None:
+            raise BadInput(
+                f"A batch has no {name}; say with `completion_window` until when its lines are worked on.", param=name
+            )
+    if options.include_result:
+        raise BadInput(
+            "A batch has no include_result: its webhook names the files with the results.", param="include_result"
+        )
+
+
+def receipt(batch: Batch) -> Batch:
+    """A batch as it is shown to a key that may only write: what it said itself, and where that stands."""
+    return msgspec.structs.replace(
+        batch, counts=Counts(), usage=Usage(), errors=(), model=None, output_file_id=None, error_file_id=None
+    )
 
 
 async def _input(files: Files, tenant: str, file_id: str, dialect: BatchDialect) -> File:

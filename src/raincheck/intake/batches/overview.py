@@ -7,6 +7,7 @@ from typing import Literal
 
 from raincheck.core.batches import Batch, BatchStatus, Cursor, Row
 from raincheck.core.status import Status
+from raincheck.intake.batches.tokens import Mark
 from raincheck.intake.batches.unfed import Source, Unfed
 from raincheck.store.protocol import Batches
 
@@ -20,8 +21,6 @@ STATES: dict[Status, State] = {
     Status.EXPIRED: "failed",
     Status.CANCELLED: "cancelled",
 }
-Mark = int | Cursor
-"""How far a reader is: behind a line that was fed, or in what was handed in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +33,8 @@ class Standing:
     created_at: int
     ended_at: int | None
     state: State
+    mark: Mark
+    """Behind it, among the lines of which it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Overview:
         if isinstance(after, Cursor):
             return await self._as_handed_in(batch, after, limit)
         rows = await self.batches.rows(batch.tenant, batch.id, after=after, limit=limit)
-        standing = [_fed(batch, row) for row in rows]
+        standing = [_fed(batch, row, row.line) for row in rows]
         last = rows[-1].line if rows else after
         if len(rows) == limit:
             return standing, last
@@ -75,14 +76,16 @@ class Overview:
             return [], None
         rows = await self.batches.rows(batch.tenant, batch.id, after=found[0].line - 1, limit=len(found))
         fed = {row.line: row for row in rows}
-        standing = [_fed(batch, fed[line.line]) if line.line in fed else _unfed(batch, line) for line in found]
+        standing = [
+            _fed(batch, fed[line.line], line.after) if line.line in fed else _unfed(batch, line) for line in found
+        ]
         return standing, mark
 
 
-def _fed(batch: Batch, row: Row) -> Standing:
+def _fed(batch: Batch, row: Row, mark: Mark) -> Standing:
     request = row.request
     if request is None:
-        return Standing(row.custom_id, batch.endpoint or "", batch.model or "", batch.created_at, None, "failed")
+        return Standing(row.custom_id, batch.endpoint or "", batch.model or "", batch.created_at, None, "failed", mark)
     return Standing(
         row.custom_id,
         f"/v1{request.path}",
@@ -90,6 +93,7 @@ def _fed(batch: Batch, row: Row) -> Standing:
         request.created_at,
         request.ended_at,
         STATES[request.status],
+        mark,
     )
 
 
@@ -99,5 +103,7 @@ def _unfed(batch: Batch, line: Unfed) -> Standing:
         state = "cancelled" if batch.status is BatchStatus.CANCELLED else "failed"
     asked = line.asked
     if asked is None:
-        return Standing("", batch.endpoint or "", batch.model or "", batch.created_at, batch.ended_at, state)
-    return Standing(asked.custom_id, asked.url, asked.model, batch.created_at, batch.ended_at, state)
+        return Standing(
+            "", batch.endpoint or "", batch.model or "", batch.created_at, batch.ended_at, state, line.after
+        )
+    return Standing(asked.custom_id, asked.url, asked.model, batch.created_at, batch.ended_at, state, line.after)

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from raincheck.core.batches import Batch, Cursor, Row
-from raincheck.core.errors import NotFound
+from raincheck.core.errors import NotEnded, NotFound
 from raincheck.core.model import Request, Result
 from raincheck.core.operations import is_video
 from raincheck.core.outcome import RequestError
 from raincheck.core.status import Status
 from raincheck.intake.batches import telling
+from raincheck.intake.batches.tokens import Mark
 from raincheck.intake.batches.unfed import Source, Unfed
 from raincheck.store.blobs import BlobStore
 from raincheck.store.protocol import Batches, Requests
@@ -25,9 +26,6 @@ AT_ONCE = 500
 """Rows that are read at once, if their answers are small."""
 ENOUGH = 8 << 20
 """Bytes of answers after which a page is cut."""
-
-Mark = int | Cursor
-"""How far a reader is: among the ends, or among the lines that were never fed."""
 
 ShowVideo = Callable[[Request, bytes, Result], bytes]
 """What reading a finished video says."""
@@ -44,12 +42,24 @@ class Ending:
     """Its place among the ends; None for one that was never fed."""
     mark: Mark
     """Behind it."""
-    request: Request | None
+    row: Row | None
+    """None for one that was never fed."""
     answer: bytes | None
     """The body of what came of it, as JSON in one line."""
-    told: telling.Told
     error: RequestError | None
     """Why there is no answer."""
+
+    @property
+    def request(self) -> Request | None:
+        """What it became."""
+        return None if self.row is None else self.row.request
+
+    @property
+    def told(self) -> telling.Told:
+        """What a batch's file would say of it."""
+        if self.row is None:
+            return telling.without_response(self.error or telling.GONE)
+        return telling.told(self.row, self.answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +94,22 @@ class Results:
             return Page(endings, mark, has_more=False)
         return await self._never_fed(batch, endings, mark, limit)
 
+    async def named(self, batch: Batch, custom_id: str, show_video: ShowVideo) -> Ending:
+        """What became of one line. Raises NotFound for one that is unknown, or not begun; NotEnded."""
+        row = await self.batches.row(batch.tenant, batch.id, custom_id)
+        if row is not None:
+            if row.ended is None:
+                raise NotEnded(f"{custom_id[:256]!r} has not ended yet; ask again later.")
+            return await self._ending(batch, row, await self._payloads([row]), show_video)
+        if batch.status.final and batch.counts.fed < batch.counts.total:
+            async with aclosing(self.source.never_fed(self.batches, batch)) as unfed:
+                async for line in unfed:
+                    if line.asked is not None and line.asked.custom_id == custom_id:
+                        return _never_run(batch, line)
+        raise NotFound(
+            f"The batch has nothing to tell of {custom_id[:256]!r}: it is not one of its ids, or waits still."
+        )
+
     async def _ended(self, batch: Batch, after: int, limit: int, show_video: ShowVideo) -> tuple[list[Ending], bool]:
         """Rows, and whether there may be more of them: a page is cut when it has become large."""
         endings, size = list[Ending](), 0
@@ -115,9 +141,8 @@ class Results:
             line=row.line,
             ended=row.ended,
             mark=row.ended or 0,
-            request=request,
+            row=row,
             answer=answer,
-            told=telling.told(row, answer),
             error=None if answer is not None else _why(row),
         )
 
@@ -156,17 +181,15 @@ class Results:
 
 
 def _never_run(batch: Batch, line: Unfed) -> Ending:
-    error = telling.ENDINGS.get(Status(batch.status.value), telling.GONE)
     return Ending(
         id=telling.line_id(batch.id, line.line, None),
         custom_id="" if line.asked is None else line.asked.custom_id,
         line=line.line,
         ended=None,
         mark=line.after,
-        request=None,
+        row=None,
         answer=None,
-        told=telling.without_response(error),
-        error=error,
+        error=telling.ENDINGS.get(Status(batch.status.value), telling.GONE),
     )
 
 

@@ -2,10 +2,8 @@
 
 import re
 
-from uuid_utils import uuid7
-
 from raincheck.core.batches import BatchDialect
-from raincheck.core.ids import new_id
+from raincheck.core.ids import new_id, new_uuid
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -16,4 +14,4 @@ def dialect_of(batch_id: str) -> BatchDialect:
 
 
 def fresh_id(dialect: BatchDialect) -> str:
-    return str(uuid7()) if dialect is BatchDialect.XAI else new_id("batch")
+    return new_uuid() if dialect is BatchDialect.XAI else new_id("batch")

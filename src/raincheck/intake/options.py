@@ -73,6 +73,18 @@ def read_options(
     )
 
 
+def idempotency_key(headers: Mapping[bytes, bytes]) -> str | None:
+    """What the caller calls this call, so that it is known again."""
+    key = headers.get(b"idempotency-key")
+    return None if key is None else key.decode("latin-1")
+
+
+def client_retry(headers: Mapping[bytes, bytes]) -> int | None:
+    """Which retry of its own the client says this is."""
+    retry = headers.get(b"x-stainless-retry-count")
+    return int(retry) if retry is not None and retry.isdigit() and len(retry) < 4 else None
+
+
 def moment(given: float | datetime | None, param: str) -> int | None:
     """Microseconds since the epoch of a time. Raises BadInput."""
     if given is None:

@@ -1,6 +1,5 @@
 """A video as it stands (Seen): takes a record and its payload, hands on all that the dialects tell of it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -72,9 +71,7 @@ class Seen:
     @property
     def percent(self) -> int:
         """Whole, and 100 for what is there alone."""
-        if self.request.status is Status.COMPLETED:
-            return 100
-        return min(99, max(0, int((self.view.progress or 0) * 100)))
+        return 100 if self.request.status is Status.COMPLETED else percent_of(self.view.progress)
 
     def url(self, file: Linked | None) -> str | None:
         """A link for anyone."""
@@ -82,6 +79,11 @@ class Seen:
 
     def file(self, name: str) -> Linked | None:
         return next((file for file in self.view.files if file.attachment.name == name), None)
+
+
+def percent_of(progress: float | None) -> int:
+    """Whole, of what is not there yet."""
+    return min(99, max(0, int((progress or 0) * 100)))
 
 
 def words_of(dimensions: tuple[int, int]) -> str:
@@ -99,13 +101,6 @@ def ask_of(payload: bytes | None) -> VideoAsk | None:
         return None if payload is None else _ASK.decode(payload)
     except msgspec.DecodeError:
         return None
-
-
-def page_json(items: Sequence[tuple[str, object]], has_more: bool) -> bytes:
-    """A list as OpenAI's clients page through it; the items with their ids."""
-    first, last = (items[0][0], items[-1][0]) if items else (None, None)
-    page = {"object": "list", "data": [item for _, item in items], "first_id": first, "last_id": last}
-    return msgspec.json.encode({**page, "has_more": has_more})
 
 
 def receipt(request: Request) -> Request:
