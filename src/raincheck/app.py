@@ -39,7 +39,8 @@ from raincheck.dispatch.presence import introduce, leaving, show_up
 from raincheck.dispatch.relay import Relay
 from raincheck.dispatch.stow import Stow
 from raincheck.dispatch.sweep import Sweeper
-from raincheck.http.batches.video_calls import EdgeVideos
+from raincheck.grpc.edge import Edge as GrpcEdge
+from raincheck.http.batches.video_answers import EdgeVideos
 from raincheck.http.edge import Edge
 from raincheck.intake.batches.assemble import Assembler
 from raincheck.intake.batches.feed import Feeder
@@ -288,15 +289,34 @@ async def _start(
     return Member(upstream, settings.models, settings.max_concurrency)
 
 
+def grpc_edge(edge: Edge) -> GrpcEdge:
+    """The same rooms, as the gRPC edge is handed them."""
+    return GrpcEdge(
+        store=edge.store,
+        catalogue=edge.catalogue,
+        live=edge.live,
+        relay=edge.relay,
+        gate=edge.gate,
+        desk=edge.desk,
+        inbox=edge.inbox,
+        objects=edge.objects,
+        videos=edge.videos,
+        settings=edge.settings,
+        clock=edge.clock,
+        stopping=edge.stopping,
+        crashed=edge.crashed,
+    )
+
+
 def _keeper(edge: Edge, worker: str) -> Keeper:
     """What sees to it that batches go on; lines are read there as the edge reads calls."""
-    store, settings, videos = edge.store, edge.settings, EdgeVideos(edge)
+    store, settings = edge.store, edge.settings
     longest = settings.max_body_bytes
     feeder = Feeder(
         batches=store.batches,
         blobs=store.blobs,
         objects=edge.objects,
-        videos=videos,
+        videos=edge.videos,
         desk=edge.desk,
         clock=now,
         max_attempts=settings.max_attempts,
@@ -307,7 +327,7 @@ def _keeper(edge: Edge, worker: str) -> Keeper:
         requests=store.requests,
         blobs=store.blobs,
         objects=edge.objects,
-        videos=videos,
+        videos=EdgeVideos(edge),
         clock=now,
         longest=longest,
     )

@@ -13,7 +13,7 @@ from functools import partial
 from litestar import Litestar
 
 from raincheck import telemetry
-from raincheck.app import App, Role, running
+from raincheck.app import App, Role, grpc_edge, running
 from raincheck.core.settings import Settings, is_postgresql
 from raincheck.http.app import create_app, create_probes
 from raincheck.http.edge import Edge
@@ -30,6 +30,10 @@ def serve(
     """Run the server until SIGTERM or SIGINT; returns the exit code. Raises RaincheckError when it cannot start."""
     telemetry.configure_logs(settings.log_level)
     with listen(settings) as listener:
+        if settings.grpc_port is not None:
+            # Bound for a moment only, to say of this port too that it is taken before anything slow starts.
+            with listen(replace(settings, port=settings.grpc_port), flag="--grpc-port"):
+                pass
         listening = partial(_listening, listener, create_app)
         return _run(_stay(running(settings, role, on_pull=on_pull), listening, on_ready))
 
@@ -63,7 +67,7 @@ Listening = Callable[[App], AbstractAsyncContextManager[asyncio.Future[None]]]
 async def _stay(
     starting: AbstractAsyncContextManager[App], listening: Listening, on_ready: Callable[[App], None]
 ) -> int:
-    async with starting as app, listening(app) as cut_off:
+    async with starting as app, _grpc(app), listening(app) as cut_off:
         asked_to_stop = asyncio.create_task(_signals(app).wait())
         on_ready(app)
         _say_started(app)
@@ -90,6 +94,19 @@ async def _listening(
 
 
 @asynccontextmanager
+async def _grpc(app: App) -> AsyncGenerator[None]:
+    """Answers the xai-sdk, where a port was named for that."""
+    if app.role is Role.WORKER or app.settings.grpc_port is None:
+        yield
+        return
+    # Its packages are an extra, and take most of a second to import.
+    from raincheck.grpc.server import listening
+
+    async with listening(grpc_edge(app.edge), app.settings):
+        yield
+
+
+@asynccontextmanager
 async def _deaf(_: App) -> AsyncGenerator[asyncio.Future[None]]:
     """A worker that nobody asks anything."""
     yield asyncio.get_running_loop().create_future()
@@ -100,7 +117,7 @@ def _say_started(app: App) -> None:
     if app.role is Role.WORKER:
         telemetry.working(app.dispatcher.worker, upstreams)
         return
-    telemetry.started(app.settings.host, app.settings.port, upstreams)
+    telemetry.started(app.settings.host, app.settings.port, app.settings.grpc_port, upstreams)
     if not app.role.works and not is_postgresql(app.settings.store_url):
         telemetry.nobody_works()
 

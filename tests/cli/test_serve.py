@@ -10,9 +10,9 @@ from typing import cast
 import pytest
 
 from raincheck.app import App
-from raincheck.cli.serve import server_url, standing
+from raincheck.cli.serve import standing
 from raincheck.core.clock import now
-from raincheck.core.settings import Settings, UpstreamSettings
+from raincheck.core.settings import Settings, UpstreamSettings, local_url
 from raincheck.upstream.catalogue import Catalogue
 from tests.cli.desk import run
 
@@ -53,7 +53,7 @@ def test_a_taken_port_is_told_with_what_to_do(tmp_path: Path):
     [("127.0.0.1", "http://127.0.0.1:8421"), ("0.0.0.0", "http://127.0.0.1:8421"), ("::1", "http://[::1]:8421")],
 )
 def test_the_address_is_one_that_can_be_opened(host: str, url: str):
-    assert server_url(Settings(host=host)) == url
+    assert local_url(Settings(host=host)) == url
 
 
 def test_the_banner_says_what_the_renderer_lacks(monkeypatch: pytest.MonkeyPatch):

@@ -97,16 +97,36 @@ def test_probes_and_ports_are_the_ones_that_are_answered():
     answered = {path for handler in PROBES for path in handler.paths}
     for name, pod in containers().items():
         [container] = pod["containers"]
-        [port] = container["ports"]
+        port, *others = container["ports"]
         annotations = of_kind("Deployment")[name]["spec"]["template"]["metadata"]["annotations"]
         asked = {probe: container[probe]["httpGet"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
         assert {probe["path"] for probe in asked.values()} | {annotations["prometheus.io/path"]} == answered
         assert {probe["port"] for probe in asked.values()} == {port["name"]}
+        assert [other["containerPort"] for other in others] == ([grpc_port()] if "serve" in container["args"] else [])
         assert str(port["containerPort"]) == annotations["prometheus.io/port"] == listening_port(container["args"])
     dockerfile = text(DEPLOY / "Dockerfile")
     assert "/health/live" in dockerfile
-    assert f"EXPOSE {listening_port([])}" in dockerfile
-    assert f"server api:{listening_port([])} " in text(DEPLOY / "nginx.conf")
+    assert f"EXPOSE {listening_port([])} {grpc_port()}" in dockerfile
+    conf = text(DEPLOY / "nginx.conf")
+    assert re.findall(r"server api:(\d+) ", conf) == [listening_port([]), str(grpc_port())]
+
+
+def test_the_xai_sdk_is_served_wherever_the_rest_is():
+    assert "--extra xai" in text(DEPLOY / "Dockerfile")
+    services = compose()["services"]
+    assert services["api"]["expose"] == [listening_port([]), str(grpc_port())]
+    assert f"listen {grpc_port()};" in text(DEPLOY / "nginx.conf")
+    assert f"127.0.0.1:{grpc_port()}:{grpc_port()}" in services["balancer"]["ports"]
+    [service] = of_kind("Service").values()
+    assert {port["targetPort"] for port in service["spec"]["ports"]} == {
+        port["name"] for port in containers()["raincheck-api"]["containers"][0]["ports"]
+    }
+
+
+def grpc_port() -> int:
+    port = read(DEPLOY / "raincheck.toml", environ={}).settings.grpc_port
+    assert port is not None
+    return port
 
 
 def listening_port(arguments: list[str]) -> str:

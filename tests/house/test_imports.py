@@ -18,6 +18,9 @@ EXTRAS = (
     "xllamacpp",
     "asyncpg",
     "obstore",
+    "grpc",
+    "google.protobuf",
+    "xai_sdk",
 )
 
 
@@ -57,3 +60,9 @@ def test_the_command_line_works_without_the_servers_packages() -> None:
 def test_a_server_never_loads_the_client() -> None:
     code = "import raincheck.process, sys; print('openai' in sys.modules)"
     assert without((), code) == "False"
+
+
+@pytest.mark.slow("starts an interpreter that imports the whole server")
+def test_a_server_without_a_grpc_port_does_without_its_packages() -> None:
+    code = "import raincheck.process, sys; print([it for it in sys.modules if it.startswith('raincheck.grpc')])"
+    assert without(("grpc", "google.protobuf", "xai_sdk"), code) == "['raincheck.grpc', 'raincheck.grpc.edge']"

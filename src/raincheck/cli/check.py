@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from raincheck.cli.exits import Code
-from raincheck.cli.extras import without_renderer
+from raincheck.cli.extras import without_renderer, without_xai
 from raincheck.cli.options import AsJson, Config
 from raincheck.cli.reach import reach
 from raincheck.core.configuration import Reading, read
@@ -59,11 +59,15 @@ def _look(reading: Reading) -> list[str]:
         reading.warnings.append(f"{problem} (Not looked at: whether there is a key already.)")
     reached = asyncio.run(reach(settings))
     reading.errors += reached.errors
+    if (lack := without_xai(settings)) is not None:
+        reading.errors.append(f"{lack} (needed by `serve`)")
     reading.warnings += reached.warnings
     served = ", ".join(f"{one.name} ({one.kind})" for one in settings.upstreams)
     lack = without_renderer(settings)
     videos = [] if lack is None else [f"videos: {lack}"]
-    return [f"would serve {served} on {settings.host}:{settings.port}", *videos, *reached.facts]
+    tls = "" if settings.grpc_cert is None else " with TLS"
+    grpc = [] if settings.grpc_port is None else [f"would serve the xai-sdk on port {settings.grpc_port}{tls}"]
+    return [f"would serve {served} on {settings.host}:{settings.port}", *grpc, *videos, *reached.facts]
 
 
 def _show(reading: Reading, facts: Sequence[str], as_json: bool) -> None:

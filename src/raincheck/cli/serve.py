@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raincheck.cli.extras import need_local, need_server, need_store, settings_for, without_renderer
+from raincheck.cli.extras import need_local, need_server, need_store, need_xai, settings_for, without_renderer
 from raincheck.cli.model import pull_progress
 from raincheck.cli.options import AsJson, Config, MaxConcurrency, ModelPath, StoreUrl, Upstreams
 from raincheck.cli.show import console
 from raincheck.cli.talk import DEFAULT_URL
 from raincheck.core.errors import StoreUnavailable
-from raincheck.core.settings import Settings, is_loopback, is_postgresql, sqlite_path
+from raincheck.core.settings import Settings, is_loopback, is_postgresql, local_url, sqlite_path
 from raincheck.core.units import without_password
 
 if TYPE_CHECKING:
@@ -25,6 +25,13 @@ def serve(
     *,
     host: Annotated[str | None, typer.Option(help="The address to bind to. [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="The port to listen on. [default: 8421]")] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="The port for the xai-sdk, which speaks gRPC. [default: none]")
+    ] = None,
+    grpc_tls_cert: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The certificate chain of that port, PEM; without it, no TLS.")
+    ] = None,
+    grpc_tls_key: Annotated[str | None, typer.Option(metavar="FILE", help="Its private key, PEM.")] = None,
     store: StoreUrl = None,
     config: Config = None,
     upstream: Upstreams = None,
@@ -46,8 +53,9 @@ def serve(
     raincheck serve --upstream http://gpu1:8000 --upstream http://gpu2:8000
     raincheck serve --store sqlite:////var/lib/raincheck/raincheck.db --port 80
     raincheck serve --store postgresql://db.internal/raincheck --no-worker
+    raincheck serve --grpc-port 50051   # xai-sdk: Client(api_host="localhost:50051")
     """
-    need_server()
+    need_server(*(() if grpc_port is None else ("xai",)))
     import asyncio
 
     settings = settings_for(
@@ -55,6 +63,9 @@ def serve(
         {
             "server.host": host,
             "server.port": port,
+            "grpc.port": grpc_port,
+            "grpc.tls_cert": grpc_tls_cert,
+            "grpc.tls_key": grpc_tls_key,
             "store.url": store,
             "upstreams": upstream or None,
             "max_concurrency": max_concurrency,
@@ -62,6 +73,7 @@ def serve(
         },
     )
     need_store(settings.store_url)
+    need_xai(settings)
     if not no_worker and any(upstream.kind == "local" for upstream in settings.upstreams):
         need_local()
     process = load_process()
@@ -101,10 +113,9 @@ async def _greet(app: "App", as_json: bool) -> None:
 
 
 def _banner(app: "App", is_open: bool) -> None:
-
     from raincheck import __version__
 
-    url = server_url(app.settings)
+    url = local_url(app.settings)
     lines = [("", f"[bold]Raincheck {__version__}[/] is listening on [bold cyan]{url}[/]")]
     lines += standing(app)
     if not app.role.works:
@@ -115,6 +126,7 @@ def _banner(app: "App", is_open: bool) -> None:
     if is_open:
         lines.append(("open", "[yellow]no API key exists: every program on this machine may use it[/]"))
         lines.append(("", "[dim]close it with: raincheck keys create NAME[/]"))
+    lines += banner_of_grpc(app.settings)
     lines.append(("docs", f"{url}/schema"))
     elsewhere = "" if url == DEFAULT_URL else f" --base-url {url}"
     lines.append(("try", f'raincheck submit "What is the capital of Japan?" --wait{elsewhere}'))
@@ -149,16 +161,45 @@ def _places(member: "Member") -> str:
             return f"{most} at once"
 
 
-def server_url(settings: Settings) -> str:
-    """The server's address as a client on this machine would write it."""
-    everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
-    host = everywhere.get(settings.host, f"[{settings.host}]" if ":" in settings.host else settings.host)
-    return f"http://{host}:{settings.port}"
+def grpc_place(settings: Settings) -> str | None:
+    """Where the xai-sdk is served, as it would be told; None where it is not."""
+    if settings.grpc_port is None:
+        return None
+    host = settings.host
+    # The SDK speaks plain gRPC, and sends its key with everything, when the host is just that word.
+    if settings.grpc_cert is None and host in ("127.0.0.1", "::1", "0.0.0.0", "::"):
+        host = "localhost"
+    return f"[{host}]:{settings.grpc_port}" if ":" in host else f"{host}:{settings.grpc_port}"
+
+
+def banner_of_grpc(settings: Settings) -> list[tuple[str, str]]:
+    """Where the xai-sdk is served, and how it connects, as a line of the banner."""
+    from rich.markup import escape
+
+    if (place := grpc_place(settings)) is None:
+        return []
+    port, near = settings.grpc_port, f'Client(api_host="{place}")'
+    if settings.grpc_cert is not None:
+        # The SDK drops TLS for what is called localhost.
+        told = f'Client(api_host="NAME:{port}"), a name that the certificate has, not localhost'
+    elif is_loopback(settings.host):
+        told = near
+    else:
+        # Without TLS the SDK sends no key along with uploads, but to localhost.
+        far = f'Client(api_host="HOST:{port}", use_insecure_channel=True) elsewhere, where it cannot upload files'
+        told = f"{near} here, {far}" if place.startswith("localhost:") else far
+    return [("grpc", f"{escape(place)}  [dim](xai-sdk: {escape(told)})[/]")]
 
 
 def _as_dict(app: "App", is_open: bool) -> dict[str, object]:
     store = without_password(app.settings.store_url)
-    return {"url": server_url(app.settings), "store": store, "open": is_open, "upstreams": upstreams_of(app)}
+    return {
+        "url": local_url(app.settings),
+        "grpc": grpc_place(app.settings),
+        "store": store,
+        "open": is_open,
+        "upstreams": upstreams_of(app),
+    }
 
 
 def upstreams_of(app: "App") -> list[dict[str, object]]:

@@ -9,8 +9,9 @@ import typer
 from raincheck.cli.extras import need_local, need_server, need_store, settings_for
 from raincheck.cli.model import pull_progress
 from raincheck.cli.options import AsJson, Config, MaxConcurrency, ModelPath, StoreUrl, Upstreams
-from raincheck.cli.serve import load_process, server_url, standing, upstreams_of
+from raincheck.cli.serve import load_process, standing, upstreams_of
 from raincheck.cli.show import console
+from raincheck.core.settings import local_url
 from raincheck.core.units import without_password
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def work(
 
 
 def _greet(app: "App", *, listens: bool, as_json: bool) -> None:
-    name, url = app.dispatcher.worker, server_url(app.settings) if listens else None
+    name, url = app.dispatcher.worker, local_url(app.settings) if listens else None
     if as_json:
         shown = {"worker": name, "url": url, "store": without_password(app.settings.store_url)}
         typer.echo(json.dumps(shown | {"upstreams": upstreams_of(app)}))

@@ -71,9 +71,9 @@ def _for_programs() -> list[Any]:
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
 
 
-def started(host: str, port: int, upstreams: Sequence[str]) -> None:
-    """Log that the server takes calls."""
-    log.info("server.started", host=host, port=port, upstreams=list(upstreams))
+def started(host: str, port: int, grpc_port: int | None, upstreams: Sequence[str]) -> None:
+    """Log that the server takes calls; without a port for gRPC, over HTTP alone."""
+    log.info("server.started", host=host, port=port, grpc_port=grpc_port, upstreams=list(upstreams))
 
 
 def working(worker: str, upstreams: Sequence[str]) -> None:
@@ -98,7 +98,7 @@ def stopped() -> None:
 
 def crashed(error: Exception, request_id: str) -> None:
     """Log what nobody expected, under the x-request-id its caller was shown."""
-    log.error("http.crashed", x_request_id=request_id, exc_info=error)
+    log.error("call.crashed", x_request_id=request_id, exc_info=error)
 
 
 def attempt_crashed(error: Exception, request_id: str) -> None:

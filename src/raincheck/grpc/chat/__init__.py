@@ -1,0 +1,1 @@
+"""`xai_api.Chat`: completions, streamed, deferred and stored."""

@@ -1,0 +1,5 @@
+"""`xai_api.Video`: videos made, edited and extended."""
+
+from raincheck.grpc.videos.service import METHODS
+
+__all__ = ["METHODS"]

@@ -1,0 +1,1 @@
+"""The gRPC edge, asked by the unmodified xai-sdk over real sockets."""
