@@ -9,6 +9,7 @@ sentence for is an error, so that nothing is left out of the reference.
 
 import ast
 import inspect
+import json
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ def pages() -> dict[Path, str]:
         "telemetry.md": telemetry_page,
         "status.md": status_page,
         "events.md": events_page,
+        "compatibility.md": compatibility_page,
     }
     return {DOCS / "reference" / name: make() for name, make in made.items()}
 
@@ -228,13 +230,21 @@ REASONS = {
 }
 
 
+GRPC_ALONE = {
+    "not_a_completion": "The upstream answered something that is no chat completion.",
+    "still_under_way": "The request goes on; ask for it again, by its id.",
+    "unimplemented": "Raincheck does not do this; the message says what it does.",
+}
+
+
 def errors_page() -> str:
     answers, at_start = list[str](), list[str]()
     for error in sorted(_errors(), key=lambda error: error.http):
         text = " ".join(inspect.cleandoc(error.__doc__ or "").split())
         # Errors that no call meets have no HTTP status of their own.
-        if "http" in vars(error):
-            answers.append(f"| {error.http} | `{error.code}` | `{error.kind}` | {text} |")
+        if _says(error, "http"):
+            status = error.grpc.name if _says(error, "grpc") or error.http >= 500 else ""
+            answers.append(f"| {error.http} | {status} | `{error.code}` | `{error.kind}` | {text} |")
         else:
             at_start.append(f"| `{error.code}` | {text} |")
     lines = [
@@ -249,10 +259,23 @@ def errors_page() -> str:
             `Retry-After` is there when trying again makes sense after so many seconds. A 409 carries
             `x-should-retry: false`, because clients take a 409 for a lock that will be free in a moment.
 
-            | HTTP | `code` | `type` | Message |
-            |---|---|---|---|
+            Over gRPC a call ends with the status beside it and the same message; its details
+            (`grpc-status-details-bin`) hold an `ErrorInfo` whose `reason` is the `code` here, and a `RetryInfo` in
+            place of `Retry-After`. UNAVAILABLE always means that nothing was accepted: the xai-sdk then sends the call
+            again by itself.
+
+            | HTTP | gRPC | `code` | `type` | Message |
+            |---|---|---|---|---|
         """),
         *answers,
+        *_text("""
+
+            Over gRPC alone:
+
+            | gRPC | `code` | Message |
+            |---|---|---|
+        """),
+        *(f"| {status} | `{code}` | {_sentence(GRPC_ALONE, code)} |" for status, code in grpc_codes()),
         *_text("""
 
             ## What stops a command or the start of the server
@@ -289,6 +312,25 @@ def _errors() -> list[Any]:
         for one in vars(errors).values()
         if isinstance(one, type) and issubclass(one, errors.RaincheckError) and one.__module__ == errors.__name__
     ]
+
+
+def _says(error: Any, name: str) -> bool:
+    """Whether an error has a value of its own there, or one of a family that is not just any error's."""
+    *family, base = [one for one in error.__mro__ if one.__module__ == error.__module__]
+    return name in vars(error) or any(name in vars(one) for one in family if one is not base)
+
+
+def grpc_codes() -> list[tuple[str, str]]:
+    """What only the gRPC edge says: its problems' statuses and codes that are neither an error's nor a reason."""
+    known = {error.code for error in _errors()} | REASONS.keys()
+    found = {
+        (status.attr, code.value)
+        for call in _calls(SOURCE / "grpc")
+        if _name(call.func) == "Problem" and len(call.args) == 3
+        for status, _, code in [call.args]
+        if isinstance(status, ast.Attribute) and isinstance(code, ast.Constant) and isinstance(code.value, str)
+    }
+    return sorted((status, code) for status, code in found if code not in known)
 
 
 _CODE_AT = {"RequestError": 2, "transient": 1, "_failure": 2, "Reject": 1, "Refused": 1}
@@ -378,8 +420,9 @@ LOG_EVENTS = {
     "batch.refused": "A batch's lines were refused, with these `codes`.",
     "blobs.down": "The object store takes no big results; they are kept in memory and written when it does again.",
     "blobs.up": "The object store takes big results again.",
+    "call.crashed": "A call, over HTTP or gRPC, met an error nobody expected; `x_request_id` is what its caller was "
+    "shown.",
     "clock.off": "This machine's clock is `behind` the store's by so many seconds (below 0: ahead): see to its NTP.",
-    "http.crashed": "A call met an error nobody expected; `x_request_id` is what its caller was shown.",
     "lease.lost": "An attempt ended after its lease was lost; what it had to say is not recorded.",
     "queue.paused": "An upstream asked to be left alone: the queue gives nothing before `until` (Unix seconds).",
     "request.cancelled": "Someone cancelled a request.",
@@ -504,6 +547,74 @@ def metrics() -> list[tuple[str, str, list[str], str]]:
         name, told, *labels = [ast.literal_eval(argument) for argument in call.args]
         found.append((f"{name}_total" if kind == "Counter" else name, kind.lower(), labels[0] if labels else [], told))
     return found
+
+
+# --- which client works
+
+
+RESULTS = DOCS.parent / "tests" / "clients" / "results.json"
+COLUMNS = ("pinned", "old", "latest")
+
+
+def compatibility_page() -> str:
+    clients: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
+    lines = [
+        PRINTED,
+        *_text("""
+            # Compatibility
+
+            Clients that know nothing of Raincheck, unmodified, and their calls, tried against a server that was just
+            started: real sockets, a key, a scripted model and the [preview renderer](preview.md) behind it. Where a
+            client has a blocking and an asynchronous kind, a call counts when both do the same.
+
+            *works*: what comes back is what the client's users expect of the hosted service. *differs*: it is meant to
+            be otherwise, and is exactly as said here. An empty cell: that version has no such call. *pinned* is the
+            version in our own environment, which every run of the tests tries; *old* is the oldest that is tried;
+            *latest* was the newest when `make clients` tried all of them and wrote this page's results.
+        """),
+    ]
+    for name, client in sorted(clients.items(), key=lambda item: (item[0] not in _FIRST, item[0].lower())):
+        lines += ["", f"## {name}", "", *_said_of(name), *_compatibility_table(client)]
+    lines += ["", "## Different by design", "", "| | |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {what} | {how} |" for what, how in _BY_DESIGN.items())]) + "\n"
+
+
+_FIRST = ("openai", "xai-sdk", "standardwebhooks")
+_OF_CLIENT = {
+    "tryAGI Xai (C#), its strict reader": "The one here that is not run itself: what it sends is sent, and each answer "
+    "is read as strictly as its sources read it.",
+}
+_BY_DESIGN = {
+    "Tools that run on the server (web and X search, code execution, collections search, MCP, image generation), "
+    "`search_parameters`, guidelines, several agents": "Refused, with a message that says so. Tools that the caller "
+    "runs work with every model that has them.",
+    "Tokenizing, collections, compaction, images over gRPC": "`UNIMPLEMENTED`, with what is served. "
+    "`POST /v1/images/generations` goes on to an upstream that has it.",
+    "Public URLs of files": "None. What a request has made is at [a link](http.md#files-and-links) that ends.",
+    "URLs of files in a chat": "Not fetched: upload the file, or send it along. Inputs of videos may be URLs.",
+    "Characters of videos": "404",
+    "Uploads in parts (`uploads.create`)": "A file is uploaded whole.",
+    "`files.upload` of the xai-sdk with `use_insecure_channel=True`": "The SDK sends no key with it, so it is refused "
+    'where keys are needed. Use `api_host="localhost:…"`, TLS, or the upload over HTTP.',
+    "A deferred result": "Is read as often as you like until it is purged; xAI's once.",
+    "Events of webhooks": "More types than OpenAI's, such as `chat.completion.completed`: [events](events.md).",
+}
+"""What the hosted services have and a server of one's own does not, or the other way round."""
+
+
+def _said_of(name: str) -> list[str]:
+    return [*textwrap.wrap(_OF_CLIENT[name], 112), ""] if name in _OF_CLIENT else []
+
+
+def _compatibility_table(client: Any) -> list[str]:
+    columns = [column for column in COLUMNS if column in client["versions"]]
+    heads = [f"{client['versions'][column]} ({column})" for column in columns]
+    lines = [f"| Call | {' | '.join(heads)} | How it differs |", "|---|" + "---|" * len(columns) + "---|"]
+    for call, words in sorted(client["calls"].items()):
+        cells = [words.get(column, "").partition(": ")[0] for column in columns]
+        hows = dict.fromkeys(how for column in columns if (how := words.get(column, "").partition(": ")[2]))
+        lines.append(f"| `{call}` | {' | '.join(cells)} | {'; '.join(hows)} |")
+    return lines
 
 
 # --- reading the code

@@ -1,6 +1,6 @@
 """Receivers of webhooks in another language: the Standard Webhooks library from npm, unmodified, on real deliveries.
 
-Part of `python -m tests.clients`. Where there is no npm it says so and checks nothing.
+Part of `python -m tests.clients`. Where there is no npm it says so, checks nothing and leaves the results as they are.
 """
 
 import asyncio
@@ -15,10 +15,12 @@ from typing import Any
 import msgspec
 
 from raincheck import AsyncRaincheck
+from tests.clients import desk as desks
+from tests.clients.trying import Outcome
 from tests.receivers import Delivered, Receiver
 from tests.stories.processes import HOUSE, free_port
 
-LIBRARY = "standardwebhooks@1.1.1"
+CLIENT, VERSION = "standardwebhooks (npm)", "1.1.1"
 VERIFY = Path(__file__).with_name("verify.mjs")
 RECIPE = HOUSE / "examples" / "webhooks" / "receive_node.mjs"
 ROWS = 50
@@ -49,7 +51,7 @@ class Desk:
         return [msgspec.json.decode(line, type=bool | str) for line in said.splitlines()]
 
 
-async def npm_verifies_what_a_webhook_url_gets(desk: Desk) -> str:
+async def npm_verifies_what_a_webhook_url_gets(desk: Desk) -> None:
     """And refuses another body, another id, another secret and a time long ago."""
     secret = (await desk.client.webhooks.secret()).signing_secret
     await desk.defer(ROWS, webhook_url=desk.receiver.at("/url"))
@@ -68,10 +70,9 @@ async def npm_verifies_what_a_webhook_url_gets(desk: Desk) -> str:
     ]
     refused = await desk.verified(wrong)
     assert all(isinstance(each, str) for each in refused), refused
-    return f"{len(came)} deliveries verified, {len(wrong)} forgeries refused"
 
 
-async def npm_verifies_through_a_rotation(desk: Desk) -> str:
+async def npm_verifies_through_a_rotation(desk: Desk) -> None:
     """With the old secret and with the new one while both are in force; without the old one afterwards."""
     endpoint = await desk.client.webhooks.endpoints.create(desk.receiver.at("/endpoint"), event_types=["*"], name="npm")
     try:
@@ -89,10 +90,9 @@ async def npm_verifies_through_a_rotation(desk: Desk) -> str:
     assert said == [True] * len(good), said
     late = await desk.verified([(each, new) for each in after])
     assert all(isinstance(each, str) for each in late), late
-    return f"{len(good)} verifications, none failed; {len(late)} with a secret that was over, all refused"
 
 
-async def the_recipe_for_node_receives(desk: Desk) -> str:
+async def the_recipe_for_node_receives(desk: Desk) -> None:
     """examples/webhooks/receive_node.mjs as a process: each event once, although one comes twice."""
     secret = (await desk.client.webhooks.secret()).signing_secret
     port = free_port()
@@ -107,38 +107,37 @@ async def the_recipe_for_node_receives(desk: Desk) -> str:
         told.append((await output.readline()).decode().split())
     assert {id_ for _, id_, _ in told} == first | last, told
     assert all((kind, status) == ("chat.completion.completed", "completed") for kind, _, status in told), told
-    return f"{len(told)} events taken from {len(told) + 1} deliveries"
 
 
-CHECKS: tuple[Callable[[Desk], Awaitable[str]], ...] = (
-    npm_verifies_what_a_webhook_url_gets,
-    npm_verifies_through_a_rotation,
-    the_recipe_for_node_receives,
-)
+CHECKS: dict[str, Callable[[Desk], Awaitable[None]]] = {
+    "new Webhook(secret).verify": npm_verifies_what_a_webhook_url_gets,
+    "new Webhook(secret).verify through a rotation": npm_verifies_through_a_rotation,
+    "our recipe for Node": the_recipe_for_node_receives,
+}
 
 
-async def check_webhooks(base_url: str, folder: Path) -> int:
-    """The number of checks that failed, against a server that may call this machine."""
+async def tried(server: desks.Desk) -> list[Outcome]:
+    """What came of each check, against a server that may call this machine."""
     if shutil.which("npm") is None or shutil.which("node") is None:
-        print("left    npm's standardwebhooks: there is no npm here; with Node 18 or later it would be checked too")
-        return 0
+        print(f"{CLIENT:36} left out: there is no npm here; with Node 18 or later it would be tried too")
+        return []
+    library = f"standardwebhooks@{VERSION}"
     npm = await asyncio.create_subprocess_exec(
-        "npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", folder, LIBRARY
+        "npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", server.folder, library
     )
-    if await npm.wait():
-        print(f"FAILED  npm install {LIBRARY}")
-        return 1
-    shutil.copy(VERIFY, folder)
-    shutil.copy(RECIPE, folder)
-    failed = 0
-    async with AsyncRaincheck(base_url=base_url, api_key="none-needed") as client, Receiver() as receiver:
-        for check in CHECKS:
+    assert await npm.wait() == 0, f"npm install {library}"
+    for each in (VERIFY, RECIPE):
+        shutil.copy(each, server.folder)
+    outcomes: list[Outcome] = []
+    async with AsyncRaincheck(base_url=f"{server.url}/v1", api_key=server.key) as client, Receiver() as receiver:
+        for call, check in CHECKS.items():
             try:
-                print(f"ok      {check.__name__}: {await check(Desk(client, receiver, folder))}", flush=True)
+                await check(Desk(client, receiver, server.folder))
+                outcomes.append(Outcome(CLIENT, VERSION, call, works=True))
             except Exception as error:  # noqa: BLE001 - every check gets its turn
-                failed += 1
-                print(f"FAILED  {check.__name__}: {type(error).__name__}: {error}", flush=True)
-    return failed
+                told = f"{type(error).__name__}: {error}"
+                outcomes.append(Outcome(CLIENT, VERSION, call, works=False, error=told))
+    return outcomes
 
 
 def changed(delivered: Delivered, body: bytes | None = None, **headers: str) -> Delivered:
