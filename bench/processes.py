@@ -146,6 +146,16 @@ def echo(folder: Path, *, posted: bytes, got: bytes) -> Generator[Site]:
 
 
 @contextmanager
+def grpc_echo(folder: Path, *, started: bytes, got: bytes) -> Generator[Site]:
+    """A bare echo on Raincheck's gRPC stack, with these serialized replies to a start and to a poll."""
+    child = Site([sys.executable, "-m", "bench.grpc_echo"], folder)
+    with _stopped(child):
+        child.tell(started=started, got=got)
+        child.port = child.hear()["port"]
+        yield child
+
+
+@contextmanager
 def load(folder: Path) -> Generator[Load]:
     """A load generator in a process of its own, so that it shares no lock with what it measures."""
     child = Load([sys.executable, "-m", "bench.load"], folder)
@@ -183,7 +193,7 @@ def start_server(
     environment: Mapping[str, str] = AT_ONCE,
 ) -> Site:
     """`raincheck serve`, just started; its first line says when it is ready."""
-    port = _free_port()
+    port = free_port()
     child = Site(
         [RAINCHECK, "serve", "--json", "--port", str(port), *_shared(behind, store, max_concurrency), *options],
         folder,
@@ -233,7 +243,7 @@ def _stopped(child: Child) -> Generator[None]:
         child.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

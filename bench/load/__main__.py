@@ -8,11 +8,12 @@ import msgspec
 import uvloop
 
 from bench import child
-from bench.load import lives, scripts
+from bench.load import lives, over_grpc, scripts
 from bench.load.pairs import pairs
 
 JOBS: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {
     "repeat": scripts.repeat,
+    "grpc": over_grpc.repeat,
     "pairs": pairs,
     "hold": scripts.hold,
     "aiohttp-direct": lives.aiohttp_direct,

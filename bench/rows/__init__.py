@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.rows import backlog, batches, cluster, flat, latency, lives, reads, submits, waiters, webhooks
+from bench.rows import backlog, batches, cluster, flat, latency, lives, over_grpc, reads, submits, waiters, webhooks
 from bench.setting import Setting
 from bench.stats import Row
 
@@ -19,6 +19,7 @@ class Measure:
 MEASURES = {
     "submits": Measure("durable submits against a bare echo", submits.run),
     "reads": Measure("status reads against a bare echo", reads.run),
+    "grpc": Measure("submits and polls over gRPC against a bare gRPC echo, and against HTTP", over_grpc.run),
     "lives": Measure("submit to collected, against calling the same upstream directly", lives.run),
     "latency": Measure("what a deferred call on an idle system takes beyond a direct one", latency.run),
     "flat": Measure("operations of SQLite with very many pending or waiting rows against few", flat.sqlite),
