@@ -307,7 +307,7 @@ class FullDisk(io.StringIO):
 
 def test_a_log_that_cannot_be_written_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     with as_stderr(FullDisk(), monkeypatch):
-        structlog.get_logger().error("http.crashed")
+        structlog.get_logger().error("call.crashed")
 
 
 class Terminal(io.StringIO):
@@ -325,6 +325,6 @@ def test_a_traceback_shows_no_local_variables(stderr: io.StringIO, monkeypatch: 
         try:
             broken()
         except ValueError as error:
-            structlog.get_logger().error("http.crashed", exc_info=error)
+            structlog.get_logger().error("call.crashed", exc_info=error)
     assert "ValueError: 9" in stderr.getvalue()
     assert "rc_secret" not in stderr.getvalue()
