@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -135,22 +135,21 @@ def upstream(folder: Path, *, hold: bool = False) -> Generator[Upstream]:
         yield child
 
 
-@contextmanager
-def echo(folder: Path, *, posted: bytes, got: bytes) -> Generator[Site]:
+def echo(folder: Path, *, posted: bytes, got: bytes) -> AbstractContextManager[Site]:
     """A bare echo on Raincheck's HTTP stack, with these replies to a POST and to a GET."""
-    child = Site([sys.executable, "-m", "bench.echo"], folder)
-    with _stopped(child):
-        child.tell(posted=posted, got=got)
-        child.port = child.hear()["port"]
-        yield child
+    return _echoing("bench.echo", folder, posted=posted, got=got)
+
+
+def grpc_echo(folder: Path, *, started: bytes, got: bytes) -> AbstractContextManager[Site]:
+    """A bare echo on Raincheck's gRPC stack, with these serialized replies to a start and to a poll."""
+    return _echoing("bench.grpc_echo", folder, started=started, got=got)
 
 
 @contextmanager
-def grpc_echo(folder: Path, *, started: bytes, got: bytes) -> Generator[Site]:
-    """A bare echo on Raincheck's gRPC stack, with these serialized replies to a start and to a poll."""
-    child = Site([sys.executable, "-m", "bench.grpc_echo"], folder)
+def _echoing(module: str, folder: Path, **replies: bytes) -> Generator[Site]:
+    child = Site([sys.executable, "-m", module], folder)
     with _stopped(child):
-        child.tell(started=started, got=got)
+        child.tell(**replies)
         child.port = child.hear()["port"]
         yield child
 

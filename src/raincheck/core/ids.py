@@ -1,6 +1,10 @@
 """Ids: a prefix that tells the kind, and a UUIDv7 so that ids sort by time."""
 
+import re
+
 from uuid_utils import uuid7
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 def new_id(prefix: str) -> str:
@@ -11,6 +15,11 @@ def new_id(prefix: str) -> str:
 def new_uuid() -> str:
     """A fresh id without a word in front, as xAI's are."""
     return str(uuid7())
+
+
+def is_uuid(text: str) -> bool:
+    """Whether it is such an id."""
+    return _UUID.fullmatch(text) is not None
 
 
 def new_file_id() -> str:

@@ -9,10 +9,14 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from raincheck.core.clock import MINUTE
 from raincheck.core.outcome import Outcome, RequestError
 from raincheck.core.settings import DEFAULT_MAX_ATTEMPTS
 from raincheck.core.status import Status
 
+RESENT_WITHIN = 2 * MINUTE
+"""How long a call that a client's library sends again is recognised by its content, when it is answered at once: the
+xai-sdk's five tries take seconds. Longer, and one that met a restart could be taken for another one, made before."""
 LOCAL_TENANT = "default"
 """The tenant of everything submitted while no API key exists."""
 

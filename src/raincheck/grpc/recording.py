@@ -4,19 +4,13 @@ from functools import partial
 
 from msgspec import structs
 
-from raincheck.core.clock import MINUTE
 from raincheck.core.errors import ScopeMissing
 from raincheck.core.ids import new_uuid
-from raincheck.core.model import Submitted, Tenant
-from raincheck.core.operations import operation_of
+from raincheck.core.model import RESENT_WITHIN, Submitted, Tenant
 from raincheck.core.responses import aside
 from raincheck.grpc.call import Call
 from raincheck.intake.admit import Submission, admit
 from raincheck.intake.submit import submit
-
-RESENT_WITHIN = 2 * MINUTE
-"""How long a call that a client's library sends again is recognised by its content, when it is answered at once: the
-xai-sdk's five tries take seconds. Longer, and one that met a restart could be taken for another one, made before."""
 
 
 async def record(
@@ -25,10 +19,10 @@ async def record(
     """Record a submission under a fresh id, with the options in the call's metadata; a call that the client's gRPC
     library sends again by itself finds the record of the first (G9).
 
-    Raises ModelUnknown, BadInput, ScopeMissing, and what a submit does: in each case nothing is recorded.
+    The model is one that is served. Raises BadInput, ScopeMissing, and what a submit does: in each case nothing is
+    recorded.
     """
     edge = call.edge
-    edge.catalogue.require(submission.model, operation_of(submission.path))
     submission = structs.replace(submission, options=call.options, client_retry=call.retry, repeat_within=repeat_within)
     if submission.options.include_result and not await may_read(call):
         raise ScopeMissing("include_result tells the result, and this API key may not read.", param="include_result")

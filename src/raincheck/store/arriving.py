@@ -3,14 +3,12 @@
 from typing import NamedTuple
 
 from raincheck.core.batches import NewBatch, NewPart
-from raincheck.core.clock import MINUTE, SECOND
+from raincheck.core.clock import SECOND
 from raincheck.core.errors import QuotaExceeded, RaincheckError
-from raincheck.core.model import NewRequest, Request
+from raincheck.core.model import RESENT_WITHIN, NewRequest, Request
 from raincheck.core.outcome import RequestError
 from raincheck.core.status import Status
 
-REPEATED_WITHIN = 2 * MINUTE
-"""Of lines that a client's library sends again by itself: its tries take seconds."""
 _NEVER = 10**12 - 1
 """A second that no clock shows, of as many digits as are written."""
 
@@ -83,7 +81,7 @@ def part_key(part: NewPart, now: int) -> PartKey | None:
     if part.fingerprint is None:
         return None
     said = part.fingerprint.hex()
-    since = max(0, now - REPEATED_WITHIN) // SECOND
+    since = max(0, now - RESENT_WITHIN) // SECOND
     return PartKey(*(f"body {said} {second:012}" for second in (now // SECOND, since, _NEVER)))
 
 

@@ -15,7 +15,7 @@ from raincheck.grpc.protos import chat_pb2
 from raincheck.grpc.recording import record
 from raincheck.intake.admit import Submission
 
-RESENT_WITHIN = 30 * MINUTE
+BROKEN_WITHIN = 30 * MINUTE
 """How long a call that a client's library sends again finds its record: it may break at any time until it is answered,
 and the xai-sdk waits for 27 minutes."""
 
@@ -23,7 +23,7 @@ and the xai-sdk waits for 27 minutes."""
 async def keep(call: Call, tenant: Tenant, asked: Submission) -> str:
     """Record a completion to be made, hand on its id. Raises what `record` does, and ScopeMissing."""
     await call.caller("read")  # What is recorded is read in the same call.
-    return (await record(call, tenant, asked, repeat_within=RESENT_WITHIN)).request.id
+    return (await record(call, tenant, asked, repeat_within=BROKEN_WITHIN)).request.id
 
 
 async def sample(call: Call, tenant: Tenant, request_id: str) -> chat_pb2.GetChatCompletionResponse:

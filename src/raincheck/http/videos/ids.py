@@ -3,10 +3,9 @@
 import re
 from enum import Enum, auto
 
-from raincheck.core.ids import new_id, new_uuid
+from raincheck.core.ids import is_uuid, new_id, new_uuid
 
 _OPENAI = re.compile(r"video_[0-9a-f]{32}")
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NATIVE = {"/videos/generations": "video_gen", "/videos/edits": "video_edit", "/videos/extensions": "video_ext"}
 
 
@@ -22,7 +21,7 @@ def dialect_of(request_id: str) -> Dialect:
     """The dialect that an id is of. What is neither OpenAI's nor xAI's is ours, as a requeued `req_…` is."""
     if _OPENAI.fullmatch(request_id):
         return Dialect.OPENAI
-    return Dialect.XAI if _UUID.fullmatch(request_id) else Dialect.NATIVE
+    return Dialect.XAI if is_uuid(request_id) else Dialect.NATIVE
 
 
 def fresh_id(dialect: Dialect, path: str) -> str:
